@@ -1,0 +1,1 @@
+"""What Inspect finds by name: imported through the `inspect_ai` entry point."""
