@@ -1,0 +1,1 @@
+"""The six criteria, one module each. Every `decide` returns a `Finding`."""

@@ -1,0 +1,431 @@
+"""Which names may a submission reach? The tables behind the admission gate, as plain data.
+
+`MODULES` says, for each module that a submission may use, what it may take from it: a set of names,
+or `public(...)`, every public name but those. A module that is not in the table may not be used.
+"""
+
+import builtins
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+
+BUILTINS = frozenset(dir(builtins))
+STDLIB = sys.stdlib_module_names
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of one module: all of `only`, or, where that is None, all public but `never`."""
+
+    only: frozenset[str] | None
+    never: frozenset[str] = frozenset()
+
+    def hold(self, name: str) -> bool:
+        if self.only is not None:
+            return name in self.only
+        return not name.startswith("_") and name not in self.never
+
+
+def only(names: str) -> Names:
+    return Names(frozenset(names.split()))
+
+
+def public(*, never: str = "") -> Names:
+    return Names(None, frozenset(never.split()))
+
+
+# Modules that other modules carry as attributes: `torch.sys`, `F.torch`, `dataclasses.sys`.
+CARRIED = (sys.stdlib_module_names | {"torch", "np", "numpy", "fwAD", "VF"}) - {
+    "array", "chunk", "copy", "select", "trace",  # torch and numpy have operations of these names
+}  # fmt: skip
+
+_TORCH_NEVER = """
+    load save from_file frombuffer get_file_path import_ir_module import_ir_module_from_buffer
+    parse_ir parse_schema parse_type_comment merge_type_from_type_comment unify_type_list
+    prepare_multiprocessing_environment init_num_threads classproperty
+    from_dlpack to_dlpack classes cpp distributed export futures fx hub library monitor mtia
+    multiprocessing ops overrides package quantization quasirandom serialization storage ao
+    torch_version windows accelerator xpu
+    AliasDb Argument ArgumentSpec BenchmarkConfig Block CallStack Capsule Code CompilationUnit
+    CompleteArgumentSpec ConcreteModuleType ConcreteModuleTypeBuilder DeepCopyMemoTable
+    DeserializationStorageContext DisableTorchFunction DisableTorchFunctionSubclass DispatchKey
+    DispatchKeySet ErrorReport ExcludeDispatchKeyGuard ExecutionPlan FileCheck FunctionSchema
+    Gradient Graph GraphExecutorState IODescriptor LiteScriptModule LockingLogger LoggerBase Node
+    NoopLogger OperatorInfo PyTorchFileReader PyTorchFileWriter ScriptModuleSerializer
+    SerializationStorageContext StaticModule StorageBase ThroughputBenchmark TracingState
+    UntypedStorage TypedStorage Storage Use Value
+"""
+_NUMPY_NEVER = """
+    load save savez savez_compressed loadtxt savetxt genfromtxt fromfile fromregex fromstring
+    frombuffer from_dlpack memmap DataSource get_include info test seterrcall show_config
+    show_runtime core lib f2py ctypeslib testing rec char strings dtypes exceptions
+"""
+_TYPING_NEVER = """
+    get_type_hints ForwardRef collections abc functools operator sys types warnings contextlib io re
+    defaultdict copyreg inspect keyword
+"""
+
+MODULES: dict[str, Names] = {
+    "torch": public(never=_TORCH_NEVER),
+    "torch.nn": public(never="common_types grad intrinsic parallel qat quantizable quantized"),
+    "torch.nn.functional": public(
+        never="grad handle_torch_function has_torch_function has_torch_function_unary "
+        "has_torch_function_variadic boolean_dispatch"
+    ),
+    "torch.nn.init": public(),
+    "torch.nn.parameter": only("Parameter Buffer UninitializedParameter UninitializedBuffer"),
+    "torch.nn.modules": public(never="utils lazy module"),
+    "torch.nn.modules.module": only("Module"),
+    "torch.nn.utils": only(
+        "clip_grad_norm_ clip_grad_value_ clip_grads_with_norm_ get_total_norm "
+        "parameters_to_vector vector_to_parameters spectral_norm remove_spectral_norm weight_norm "
+        "remove_weight_norm skip_init"
+    ),
+    "torch.nn.utils.parametrizations": only("orthogonal spectral_norm weight_norm"),
+    "torch.nn.utils.parametrize": only(
+        "register_parametrization remove_parametrizations is_parametrized cached ParametrizationList"
+    ),
+    "torch.nn.utils.rnn": only(
+        "PackedSequence pack_padded_sequence pack_sequence pad_packed_sequence pad_sequence "
+        "unpad_sequence unpack_sequence"
+    ),
+    "torch.nn.utils.stateless": only("functional_call"),
+    "torch.nn.attention": only("sdpa_kernel SDPBackend"),
+    "torch.nn.attention.bias": only("causal_lower_right causal_upper_left CausalBias"),
+    "torch.nn.attention.flex_attention": only(
+        "flex_attention create_block_mask create_mask BlockMask and_masks or_masks noop_mask"
+    ),
+    "torch.autograd": only(
+        "Function Variable backward grad gradcheck gradgradcheck no_grad enable_grad "
+        "inference_mode set_grad_enabled detect_anomaly set_detect_anomaly"
+    ),
+    "torch.autograd.function": only("Function FunctionCtx InplaceFunction once_differentiable"),
+    "torch.autograd.functional": only("hessian hvp jacobian jvp vhp vjp"),
+    "torch.autograd.forward_ad": only("dual_level make_dual unpack_dual"),
+    "torch.autograd.grad_mode": only("no_grad enable_grad inference_mode set_grad_enabled"),
+    "torch.autograd.profiler": only("record_function"),
+    "torch.func": public(),
+    "torch.jit": only(
+        "Attribute Final ScriptFunction ScriptModule annotate export fork freeze ignore interface "
+        "is_scripting is_tracing isinstance optimize_for_inference script script_if_tracing "
+        "script_method trace trace_module unused wait"
+    ),
+    "torch.linalg": public(),
+    "torch.fft": public(),
+    "torch.special": public(),
+    "torch.functional": public(
+        never="F handle_torch_function has_torch_function has_torch_function_unary "
+        "has_torch_function_variadic boolean_dispatch"
+    ),
+    "torch.signal": only("windows"),
+    "torch.signal.windows": public(),
+    "torch.optim": public(never="swa_utils"),
+    "torch.optim.lr_scheduler": Names(None, frozenset({"types"})),
+    "torch.optim.optimizer": only("Optimizer"),
+    "torch.distributions": public(
+        never="constraint_registry distribution exp_family transformed_distribution utils kl"
+    ),
+    "torch.distributions.constraints": public(),
+    "torch.amp": only("GradScaler autocast custom_bwd custom_fwd is_autocast_available"),
+    "torch.amp.autocast_mode": only("autocast is_autocast_available"),
+    "torch.cpu": only("device_count is_available synchronize"),
+    "torch.cpu.amp": only("GradScaler autocast"),
+    "torch.cuda": only(
+        "Event Stream FloatTensor LongTensor HalfTensor current_device current_stream device "
+        "device_count empty_cache get_device_capability get_device_name get_device_properties "
+        "get_rng_state is_available is_bf16_supported is_initialized manual_seed manual_seed_all "
+        "max_memory_allocated max_memory_reserved mem_get_info memory_allocated memory_reserved "
+        "memory_summary reset_max_memory_allocated reset_peak_memory_stats seed seed_all "
+        "set_device set_rng_state stream synchronize OutOfMemoryError"
+    ),
+    "torch.cuda.amp": only("GradScaler autocast custom_bwd custom_fwd"),
+    "torch.cuda.nvtx": only("mark range range_pop range_push"),
+    "torch.mps": only("device_count empty_cache is_available manual_seed synchronize"),
+    "torch.backends": only("opt_einsum openmp"),
+    "torch.backends.cpu": only("get_cpu_capability"),
+    "torch.backends.cuda": only(
+        "SDPBackend cublas_workspace_size cudnn_sdp_enabled enable_cudnn_sdp enable_flash_sdp "
+        "enable_math_sdp enable_mem_efficient_sdp flash_sdp_enabled is_built "
+        "is_flash_attention_available math_sdp_enabled matmul mem_efficient_sdp_enabled "
+        "preferred_linalg_library sdp_kernel"
+    ),
+    "torch.backends.cudnn": only(
+        "allow_tf32 benchmark deterministic enabled flags is_available version rnn conv"
+    ),
+    "torch.backends.mkl": only("is_available"),
+    "torch.backends.mkldnn": only("enabled flags is_available"),
+    "torch.backends.mps": only("is_available is_built"),
+    "torch.compiler": only(
+        "allow_in_graph assume_constant_result compile cudagraph_mark_step_begin disable "
+        "is_compiling is_dynamo_compiling is_exporting reset set_stance"
+    ),
+    "torch._dynamo": only("allow_in_graph disable graph_break is_compiling mark_dynamic reset"),
+    "torch._dynamo.config": only(
+        "accumulated_cache_size_limit cache_size_limit capture_scalar_outputs recompile_limit "
+        "suppress_errors verbose"
+    ),
+    "torch.random": only("fork_rng get_rng_state initial_seed manual_seed seed set_rng_state"),
+    "torch.sparse": only("addmm log_softmax mm sampled_addmm softmax spdiags sum"),
+    "torch.masked": public(never="maskedtensor"),
+    "torch.nested": only(
+        "as_nested_tensor masked_select narrow nested_tensor nested_tensor_from_jagged "
+        "to_padded_tensor"
+    ),
+    "torch.profiler": only("record_function"),
+    "torch.return_types": public(never="inspect return_types torch register_pytree_node"),
+    "torch.testing": only("assert_close make_tensor"),
+    "torch.types": only("Device Number Size Tensor"),
+    "torch.version": only("cuda git_version hip"),
+    "torch.utils": only(""),
+    "torch.utils.checkpoint": only(
+        "CheckpointPolicy checkpoint checkpoint_sequential create_selective_checkpoint_contexts "
+        "noop_context_fn set_checkpoint_early_stop"
+    ),
+    "torch.utils.data": only(
+        "BatchSampler ConcatDataset DataLoader Dataset IterableDataset RandomSampler Sampler "
+        "SequentialSampler Subset TensorDataset default_collate random_split"
+    ),
+    "torch.utils._pytree": only(
+        "tree_flatten tree_leaves tree_map tree_map_ tree_map_only tree_unflatten"
+    ),
+    "torch._higher_order_ops": only("associative_scan cond foreach_map map scan while_loop"),
+    "torch._higher_order_ops.associative_scan": only("associative_scan"),
+    "torch._higher_order_ops.scan": only("scan"),
+    "torch._higher_order_ops.while_loop": only("while_loop"),
+    "numpy": public(never=_NUMPY_NEVER),
+    "numpy.linalg": public(never="test"),
+    "numpy.fft": public(never="test"),
+    "numpy.random": public(never="test mtrand bit_generator set_bit_generator"),
+    "numpy.typing": only("ArrayLike DTypeLike NDArray"),
+    "builtins": public(
+        never="exec eval compile open globals input breakpoint exit quit help copyright credits "
+        "license memoryview SystemExit"
+    ),
+    "math": public(),
+    "cmath": public(),
+    "itertools": public(),
+    "operator": public(),
+    "numbers": only("Complex Integral Number Rational Real"),
+    "fractions": only("Fraction"),
+    "statistics": only("mean fmean median mode pstdev pvariance stdev variance"),
+    "random": only(
+        "Random betavariate choice choices expovariate gauss getrandbits getstate lognormvariate "
+        "normalvariate paretovariate randint random randrange sample seed setstate shuffle "
+        "triangular uniform vonmisesvariate"
+    ),
+    "string": only(
+        "ascii_letters ascii_lowercase ascii_uppercase digits hexdigits octdigits printable "
+        "punctuation whitespace"
+    ),
+    "re": only(
+        "A ASCII DOTALL I IGNORECASE M MULTILINE Match Pattern S VERBOSE X compile error escape "
+        "findall finditer fullmatch match search split sub subn"
+    ),
+    "json": only("dumps loads JSONDecodeError"),
+    "time": only(
+        "monotonic monotonic_ns perf_counter perf_counter_ns process_time process_time_ns time "
+        "time_ns strftime"
+    ),
+    "copy": only("copy deepcopy"),
+    "heapq": only("heapify heappop heappush heappushpop heapreplace merge nlargest nsmallest"),
+    "bisect": only("bisect bisect_left bisect_right insort insort_left insort_right"),
+    "weakref": only("ref ReferenceType WeakKeyDictionary WeakSet WeakValueDictionary"),
+    "textwrap": only("dedent fill indent shorten wrap"),
+    "pprint": only("pformat pp pprint"),
+    "functools": only(
+        "cache cached_property cmp_to_key lru_cache partial partialmethod reduce total_ordering "
+        "update_wrapper wraps"
+    ),
+    "collections": only(
+        "ChainMap Counter OrderedDict UserDict UserList UserString defaultdict deque namedtuple"
+    ),
+    "collections.abc": public(),
+    "typing": public(never=_TYPING_NEVER),
+    "typing_extensions": public(never=_TYPING_NEVER + " functools builtins enum"),
+    "types": only(
+        "BuiltinFunctionType EllipsisType GenericAlias MappingProxyType NoneType NotImplementedType "
+        "SimpleNamespace UnionType"
+    ),
+    "dataclasses": only(
+        "Field FrozenInstanceError InitVar KW_ONLY MISSING asdict astuple dataclass field fields "
+        "is_dataclass replace"
+    ),
+    "enum": only(
+        "CONTINUOUS Enum Flag IntEnum IntFlag KEEP STRICT StrEnum UNIQUE auto unique verify member "
+        "nonmember"
+    ),
+    "abc": only("ABC ABCMeta abstractclassmethod abstractmethod abstractproperty abstractstaticmethod"),
+    "contextlib": only(
+        "AbstractContextManager AsyncExitStack ContextDecorator ExitStack aclosing closing "
+        "contextmanager nullcontext suppress"
+    ),
+    "warnings": only("catch_warnings filterwarnings resetwarnings simplefilter warn"),
+    "logging": only(
+        "CRITICAL DEBUG ERROR INFO Logger NOTSET NullHandler WARNING basicConfig critical debug "
+        "error exception getLogger info warning"
+    ),
+    "inspect": only("Parameter Signature isclass isfunction ismethod signature"),
+    "sys": only("byteorder float_info maxsize platform stderr stdout version version_info"),
+    "__future__": public(),
+}  # fmt: skip
+
+# Packages that good code asks for and does without (`try: import einops`). None of them is needed,
+# none of them can reach the recorder by a public name.
+HARMLESS_PACKAGES = frozenset(
+    "einops opt_einsum tqdm flash_attn xformers mamba_ssm causal_conv1d triton apex "
+    "torchtyping jaxtyping beartype".split()
+)
+
+# `torch.math` is `math`.
+ALIASES = {
+    "torch.math": "math", "torch.nn.functional.math": "math", "torch.nn.init.math": "math",
+    "torch.torch": "torch",
+    "torch.optim.lr_scheduler.math": "math",
+}  # fmt: skip
+
+# Private names of torch that good code uses.
+PRIVATE_FRIENDS = frozenset(
+    "torch._assert torch._check torch._foreach_add torch._foreach_mul "
+    "torch._foreach_add_ torch._foreach_mul_ torch._foreach_lerp_ torch._scaled_mm "
+    "torch.optim.lr_scheduler._LRScheduler torch.nn.Module._get_name".split()
+)
+
+# Settings of torch that good code writes to.
+SETTINGS = frozenset(
+    "torch.backends.cuda.matmul.allow_tf32 "
+    "torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction "
+    "torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction "
+    "torch.backends.cuda.matmul.fp32_precision torch.backends.cudnn.conv.fp32_precision "
+    "torch.backends.cudnn.allow_tf32 torch.backends.cudnn.benchmark "
+    "torch.backends.cudnn.deterministic torch.backends.cudnn.enabled".split()
+) | {f"torch._dynamo.config.{n}" for n in MODULES["torch._dynamo.config"].only or ()}
+
+# Values of torch that are no class and no function, and that a variable may hold by the way.
+CONSTANTS = frozenset(
+    "float float16 float32 float64 bfloat16 half double int int8 int16 int32 int64 uint8 uint16 "
+    "uint32 uint64 short long bool complex64 complex128 cfloat cdouble strided sparse_coo "
+    "contiguous_format channels_last preserve_format inf nan pi e newaxis tau".split()
+)
+
+# Double-underscore names of the data model that good code reads (`self.__class__.__name__`).
+READABLE = frozenset(
+    "__class__ __name__ __qualname__ __module__ __doc__ __version__ __all__ __dict__ __members__ "
+    "__slots__ __dataclass_fields__ __constants__ __match_args__ __author__ __file__".split()
+)
+# ... and defines, mostly operators.
+DEFINABLE = frozenset(
+    "__init__ __new__ __post_init__ __init_subclass__ __set_name__ __class_getitem__ __repr__ "
+    "__str__ __bytes__ __format__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __hash__ __bool__ "
+    "__len__ __length_hint__ __getitem__ __setitem__ __delitem__ __contains__ __iter__ __next__ "
+    "__reversed__ __missing__ __call__ __enter__ __exit__ __aenter__ __aexit__ __getattr__ "
+    "__setattr__ __delattr__ __dir__ __copy__ __deepcopy__ __add__ __radd__ __iadd__ __sub__ "
+    "__rsub__ __isub__ __mul__ __rmul__ __imul__ __matmul__ __rmatmul__ __imatmul__ __truediv__ "
+    "__rtruediv__ __itruediv__ __floordiv__ __rfloordiv__ __mod__ __rmod__ __divmod__ __pow__ "
+    "__rpow__ __lshift__ __rshift__ __and__ __rand__ __or__ __ror__ __xor__ __rxor__ __neg__ "
+    "__pos__ __abs__ __invert__ __int__ __float__ __complex__ __index__ __round__ __trunc__ "
+    "__floor__ __ceil__ __getstate__ __setstate__ __await__ __aiter__ __anext__ __get__ __set__ "
+    "__delete__".split()
+)
+# ... and assigns at the top of the file or of a class.
+ASSIGNABLE = frozenset(
+    "__all__ __version__ __author__ __email__ __license__ __date__ __copyright__ __credits__ "
+    "__maintainer__ __status__ __doc__ __slots__ __constants__ __match_args__ __annotations__ "
+    "__jit_unused_properties__ __hash__ __repr__ __str__ __call__ __name__ __qualname__ "
+    "__module__".split()
+)
+# Bare names.
+SPELLABLE = frozenset("__name__ __doc__ __file__ __debug__ __class__ __all__ __version__".split())
+
+# Ways to a stack frame, to code or to a class's ancestors.
+FRAMES = frozenset(
+    "f_back f_builtins f_code f_globals f_lineno f_locals f_trace tb_frame tb_lasti tb_next "
+    "gi_code gi_frame gi_yieldfrom cr_await cr_code cr_frame cr_origin ag_await ag_code ag_frame "
+    "co_code co_consts co_names func_globals func_code mro _getframe _current_frames "
+    "_C _python_dispatch _sys _os _dispatch _VF _VariableFunctions _tensor_classes".split()
+)
+# Attributes that mean trouble unless the submission has a field of that name.
+TROUBLE = frozenset("sys os gc ctypes builtins importlib subprocess obj".split())
+
+# What PyTorch and the recorder ask a module for; own versions could hide a parameter or a part.
+LISTINGS = frozenset(
+    "parameters named_parameters buffers named_buffers modules named_modules "
+    "_named_members _call_impl _wrapped_call_impl _slow_forward _apply".split()
+)
+
+# Methods that PyTorch, Python or the grader call without the submission naming them.
+CALLED_BY_OTHERS = LISTINGS | frozenset(
+    "forward backward setup_context jvp vmap train eval children named_children state_dict "
+    "load_state_dict apply to cpu cuda float double half bfloat16 type zero_grad requires_grad_ "
+    "add_module register_module register_buffer register_parameter get_submodule get_parameter "
+    "get_buffer set_submodule get_extra_state set_extra_state extra_repr share_memory to_empty "
+    "compile register_forward_hook register_forward_pre_hook register_full_backward_hook "
+    "register_full_backward_pre_hook register_backward_hook register_state_dict_post_hook "
+    "register_state_dict_pre_hook register_load_state_dict_pre_hook "
+    "register_load_state_dict_post_hook ipu xpu mtia training dump_patches call_super_init "
+    "T_destination "
+    # Python, of any object that it is handed
+    "keys write flush close read readline fileno isatty emit handle filter "
+    # the grader, of what forward returns
+    "logits values".split()
+)
+
+
+def is_dunder(name: str) -> bool:
+    return len(name) > 4 and name.startswith("__") and name.endswith("__")
+
+
+def refuse_attribute(name: str) -> str | None:
+    """Why an attribute of this name may not be read on any object, or None."""
+    if name in FRAMES:
+        return f"reads `.{name}`, a way to the interpreter's or PyTorch's insides"
+    if is_dunder(name) and name not in READABLE and name not in DEFINABLE:
+        return f"reads `.{name}`, a way to the interpreter's insides"
+    return None
+
+
+def is_module(path: str) -> bool:
+    """Whether a dotted path, as `resolve` gives it, is a whole module."""
+    return path in MODULES or ("." not in path and not path.startswith("<"))
+
+
+def resolve(path: str) -> str:
+    """The path with aliases such as `torch.math` replaced by what they are."""
+    return ALIASES.get(path, path)
+
+
+@lru_cache(maxsize=4096)
+def refuse(path: str) -> str | None:
+    """Why a dotted path that starts at an imported module may not be used, or None."""
+    parts = path.split(".")
+    module: str | None = parts[0]
+    if path.startswith("<"):  # `type(x)` or a caught exception
+        return next((r for p in parts[1:] if (r := refuse_attribute(p))), None)
+    if module in HARMLESS_PACKAGES:
+        inner: list[str] = [p for p in parts[1:] if p in CARRIED - {module} or p.startswith("_")]
+        return f"uses `{path}`, which is not torch" if inner else None
+    if module not in MODULES:
+        return f"uses `{parts[0]}`, which is neither torch nor plain maths"
+    for i, name in enumerate(parts[1:], start=2):
+        here = ".".join(parts[:i])
+        if here in PRIVATE_FRIENDS:
+            module = None
+        elif module is None:
+            if reason := refuse_attribute(name):
+                return f"{reason} (`{here}`)"
+            if name in CARRIED or name == "__dict__":
+                return f"uses `{here}`, a way round to another module"
+            if name.startswith("_") and not is_dunder(name):
+                return f"uses `{here}`, a private part of {parts[0]}"
+        elif f"{module}.{name}" in ALIASES:
+            module = ALIASES[f"{module}.{name}"]
+        elif f"{module}.{name}" in MODULES:
+            module = f"{module}.{name}"
+        elif is_dunder(name):
+            if name not in {"__version__", "__name__", "__doc__"}:
+                return f"uses `{here}`, a way to the insides of a module"
+            module = None
+        elif not MODULES[module].hold(name) or (MODULES[module].only is None and name in CARRIED):
+            return f"uses `{here}`, which is no part of torch's maths"
+        else:
+            module = None
+    return None

@@ -1,0 +1,376 @@
+"""Which names, scopes and flows of values does a submission have? One walk over its tree."""
+
+import ast
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from researcher_evals.scorers.neural_memory.gate_names import CONSTANTS, resolve
+
+Definition = ast.FunctionDef | ast.AsyncFunctionDef
+Function = Definition | ast.Lambda
+Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A module, class or function that is not the submission's own, by its dotted path."""
+
+    path: str
+
+    def is_constant(self) -> bool:
+        """Whether it is a mere value, such as `torch.float32`, that a variable may hold."""
+        root, _, last = self.path.rpartition(".")
+        return root in {"torch", "math", "numpy"} and last in CONSTANTS
+
+
+@dataclass(frozen=True)
+class Text:
+    """A string; see gate_texts for the parts of it that are not known."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Own:
+    """A function or class that the submission defines."""
+
+    node: Function | ast.ClassDef
+
+
+Value = Ref | Text | Own
+Values = frozenset[Value]
+NOTHING: Values = frozenset()
+
+EXCEPTION = Ref("<exception>")  # what `except ... as e` binds
+FOREIGN_CLASS = Ref("<type>")  # what `type(x)` gives
+
+
+@dataclass(eq=False)
+class Scope:
+    """One module, class, function, lambda or comprehension, and what its names stand for.
+
+    Attributes:
+        kind: "module", "class", "function" or "comprehension".
+        cells: what each name bound here may stand for.
+        outer: where names declared global or nonlocal live.
+        myself: the first parameter of a method, `self` or `cls`.
+        owner: the class of a class scope.
+        solid: names that are bound whatever happens, with the last line of the statement.
+    """
+
+    kind: str
+    parent: "Scope | None" = None
+    cells: dict[str, set[Value]] = field(default_factory=dict)
+    outer: dict[str, "Scope"] = field(default_factory=dict)
+    myself: str | None = None
+    owner: ast.ClassDef | None = None
+    solid: dict[str, int] = field(default_factory=dict)
+
+    def cell(self, name: str) -> set[Value]:
+        return self.outer.get(name, self).cells.setdefault(name, set())
+
+    def find(self, name: str) -> set[Value] | None:
+        """The cell that an assignment to a part of `name` changes."""
+        scope: Scope | None = self.outer.get(name, self)
+        while scope is not None and name not in scope.cells:
+            scope = scope.parent
+        return scope.cells[name] if scope is not None else None
+
+    def runs_in_function(self) -> bool:
+        scope: Scope | None = self
+        while scope is not None and scope.kind != "function":
+            scope = scope.parent
+        return scope is not None
+
+
+@dataclass(eq=False)
+class Program:
+    """What the walk found.
+
+    Attributes:
+        nodes: every node with the scope it is evaluated in, a parent before its children.
+        fields: what attributes of each name may stand for, whosever they are.
+        flows: (cell, expression, scope): the cell may stand for what the expression does.
+        calls: every call with arguments.
+        parameters: the scope and the parameters of each function.
+        returns: what a call of each function may give.
+        constructors: the `__init__` of each class.
+        methods: the functions defined in classes.
+        stars: modules of which everything is imported.
+        deleted: names that are unbound somewhere.
+    """
+
+    module: Scope
+    nodes: list[tuple[ast.AST, Scope]] = field(default_factory=list)
+    fields: dict[str, set[Value]] = field(default_factory=dict)
+    flows: list[tuple[set[Value], ast.expr, Scope]] = field(default_factory=list)
+    calls: list[tuple[ast.Call, Scope]] = field(default_factory=list)
+    parameters: dict[Function, tuple[Scope, ast.arguments]] = field(default_factory=dict)
+    returns: dict[Function, set[Value]] = field(default_factory=dict)
+    constructors: dict[ast.ClassDef, list[Function]] = field(default_factory=dict)
+    comprehensions: dict[ast.expr, Scope] = field(default_factory=dict)
+    methods: set[Function] = field(default_factory=set)
+    stars: list[str] = field(default_factory=list)
+    deleted: set[str] = field(default_factory=set)
+
+    def field_cell(self, name: str) -> set[Value]:
+        return self.fields.setdefault(name, set())
+
+
+def read_program(tree: ast.Module) -> Program:
+    program = Program(Scope("module"))
+    _Reader(program).body(tree.body, program.module)
+    return program
+
+
+def parameter_names(spec: ast.arguments) -> list[str]:
+    extra = [a for a in (spec.vararg, spec.kwarg) if a is not None]
+    return [a.arg for a in [*spec.posonlyargs, *spec.args, *spec.kwonlyargs, *extra]]
+
+
+class _Reader:
+    def __init__(self, program: Program):
+        self.p = program
+
+    def body(self, body: Iterable[ast.stmt], scope: Scope) -> None:
+        for s in body:
+            if scope.kind in {"module", "class"}:
+                _note_solid(s, scope)
+            self.visit(s, scope)
+
+    def visit(self, node: ast.AST, scope: Scope) -> None:
+        self.p.nodes.append((node, scope))
+        handler = getattr(self, f"_{type(node).__name__}", None)
+        if handler is not None:
+            handler(node, scope)
+        else:
+            self._children(node, scope)
+
+    def _children(self, node: ast.AST, scope: Scope) -> None:
+        for child in ast.iter_child_nodes(node):
+            self.visit(child, scope)
+
+    # ---- flows
+    def _flow(
+        self, target: ast.expr, value: ast.expr, scope: Scope, home: Scope | None = None
+    ) -> None:
+        """`target = value`, which may be tuples; `home` binds the names, if not `scope`."""
+        home = home or scope
+        match target:
+            case ast.Name(id=name):
+                self._pour(home.cell(name), value, scope)
+                if home.kind == "class":
+                    self._pour(self.p.field_cell(name), value, scope)
+            case ast.Attribute(attr=attr):
+                self._pour(self.p.field_cell(attr), value, scope)
+            case ast.Subscript(value=ast.Name(id=name)):
+                cell = home.find(name)
+                self._pour(cell if cell is not None else set(), value, scope)
+            case ast.Subscript(value=inner) | ast.Starred(value=inner):
+                self._flow(inner, value, scope, home)
+            case ast.Tuple(elts=targets) | ast.List(elts=targets):
+                parts = value.elts if isinstance(value, ast.Tuple | ast.List) else []
+                starred = any(isinstance(t, ast.Starred) for t in [*targets, *parts])
+                if starred or len(parts) != len(targets):
+                    parts = [value] * len(targets)
+                for t, part in zip(targets, parts, strict=True):
+                    self._flow(t, part, scope, home)
+
+    def _pour(self, cell: set[Value], value: ast.expr, scope: Scope) -> None:
+        if isinstance(value, ast.Constant) and not isinstance(value.value, str):
+            return
+        if not isinstance(value, ast.Compare | ast.UnaryOp):
+            self.p.flows.append((cell, value, scope))
+
+    def _bind(self, name: str, value: Value, scope: Scope) -> None:
+        scope.cell(name).add(value)
+        if scope.kind == "class":
+            self.p.field_cell(name).add(value)
+
+    def _loop(self, target: ast.expr, things: ast.expr, scope: Scope, home: Scope) -> None:
+        """`for a, b in ((x, y), ...)`: each name gets its column, where the columns are written."""
+        rows = things.elts if isinstance(things, ast.Tuple | ast.List) else []
+        if rows and all(isinstance(r, ast.Tuple | ast.List) for r in rows):
+            for row in rows:
+                self._flow(target, row, scope, home)
+        else:
+            self._flow(target, things, scope, home)
+
+    # ---- statements
+    def _Assign(self, node: ast.Assign, scope: Scope) -> None:
+        for t in node.targets:
+            self._flow(t, node.value, scope)
+        self._children(node, scope)
+
+    def _AnnAssign(self, node: ast.AnnAssign, scope: Scope) -> None:
+        if isinstance(node.target, ast.Name) and scope.kind == "class":
+            self.p.field_cell(node.target.id)
+        if node.value is not None:
+            self._flow(node.target, node.value, scope)
+        self._children(node, scope)
+
+    def _AugAssign(self, node: ast.AugAssign, scope: Scope) -> None:
+        self._flow(node.target, node.value, scope)
+        self._children(node, scope)
+
+    def _NamedExpr(self, node: ast.NamedExpr, scope: Scope) -> None:
+        home = scope
+        while home.kind == "comprehension" and home.parent is not None:
+            home = home.parent
+        self._pour(home.cell(node.target.id), node.value, scope)
+        self._children(node, scope)
+
+    def _For(self, node: ast.For | ast.AsyncFor, scope: Scope) -> None:
+        self._loop(node.target, node.iter, scope, scope)
+        self._children(node, scope)
+
+    _AsyncFor = _For
+
+    def _withitem(self, node: ast.withitem, scope: Scope) -> None:
+        if node.optional_vars is not None:
+            self._flow(node.optional_vars, node.context_expr, scope)
+        self._children(node, scope)
+
+    def _ExceptHandler(self, node: ast.ExceptHandler, scope: Scope) -> None:
+        if node.name:
+            scope.cell(node.name).add(EXCEPTION)
+            self.p.deleted.add(node.name)
+        self._children(node, scope)
+
+    def _Delete(self, node: ast.Delete, scope: Scope) -> None:
+        self.p.deleted |= {t.id for t in node.targets if isinstance(t, ast.Name)}
+        self._children(node, scope)
+
+    def _Global(self, node: ast.Global, scope: Scope) -> None:
+        scope.outer.update(dict.fromkeys(node.names, self.p.module))
+
+    def _Match(self, node: ast.Match, scope: Scope) -> None:
+        for case in node.cases:
+            for part in ast.walk(case.pattern):
+                for name in (getattr(part, "name", None), getattr(part, "rest", None)):
+                    if isinstance(name, str):
+                        self._pour(scope.cell(name), node.subject, scope)
+        self._children(node, scope)
+
+    def _Import(self, node: ast.Import, scope: Scope) -> None:
+        for alias in node.names:
+            name = alias.asname or alias.name.split(".")[0]
+            self._bind(name, Ref(resolve(alias.name) if alias.asname else name), scope)
+
+    def _ImportFrom(self, node: ast.ImportFrom, scope: Scope) -> None:
+        module = "." * node.level + (node.module or "")
+        for alias in node.names:
+            if alias.name == "*":
+                self.p.stars.append(module)
+            else:
+                path = resolve(f"{module}.{alias.name}")
+                self._bind(alias.asname or alias.name, Ref(path), scope)
+
+    def _Call(self, node: ast.Call, scope: Scope) -> None:
+        if node.args or node.keywords:
+            self.p.calls.append((node, scope))
+        self._children(node, scope)
+
+    # ---- scopes
+    def _ClassDef(self, node: ast.ClassDef, scope: Scope) -> None:
+        self._bind(node.name, Own(node), scope)
+        for part in [*node.decorator_list, *node.bases, *node.keywords]:
+            self.visit(part, scope)
+        functions = [s for s in node.body if isinstance(s, Definition)]
+        self.p.methods.update(functions)
+        self.p.constructors[node] = [s for s in functions if s.name in {"__init__", "__new__"}]
+        self.body(node.body, Scope("class", scope, owner=node))
+
+    def _FunctionDef(self, node: Definition, scope: Scope) -> None:
+        self._bind(node.name, Own(node), scope)
+        for part in node.decorator_list:
+            self.visit(part, scope)
+        inner = self._function_scope(node, scope)
+        if scope.kind == "class":
+            args = [*node.args.posonlyargs, *node.args.args]
+            static = any(getattr(d, "id", "") == "staticmethod" for d in node.decorator_list)
+            inner.myself = args[0].arg if args and not static else None
+        if node.returns is not None:
+            self.visit(node.returns, scope)
+        self._declare(node, inner)
+        self.body(node.body, inner)
+
+    _AsyncFunctionDef = _FunctionDef
+
+    def _Lambda(self, node: ast.Lambda, scope: Scope) -> None:
+        inner = self._function_scope(node, scope)
+        self._pour(self.p.returns[node], node.body, inner)
+        self.visit(node.body, inner)
+
+    def _function_scope(self, node: Function, scope: Scope) -> Scope:
+        inner, spec = Scope("function", scope), node.args
+        self.p.parameters[node] = (inner, spec)
+        self.p.returns[node] = set()
+        for name in parameter_names(spec):
+            inner.cell(name)
+        positional = [*spec.posonlyargs, *spec.args]
+        for arg, default in zip(reversed(positional), reversed(spec.defaults), strict=False):
+            self._pour(inner.cell(arg.arg), default, scope)
+        for arg, keyword_default in zip(spec.kwonlyargs, spec.kw_defaults, strict=True):
+            if keyword_default is not None:
+                self._pour(inner.cell(arg.arg), keyword_default, scope)
+        self.visit(spec, scope)
+        return inner
+
+    def _declare(self, node: Definition, inner: Scope) -> None:
+        """Finds the local names of a function before any of them is read, and what it returns."""
+        stored: list[str] = []
+        stack: list[ast.AST] = list(node.body)
+        while stack:
+            n = stack.pop()
+            match n:
+                case ast.Global(names=names):
+                    inner.outer.update(dict.fromkeys(names, self.p.module))
+                case ast.Nonlocal(names=names):
+                    for name in names:
+                        home = inner.parent
+                        while home and not (home.kind == "function" and name in home.cells):
+                            home = home.parent
+                        inner.outer[name] = home or self.p.module
+                case ast.Name(id=name, ctx=ast.Store()):
+                    stored.append(name)
+                case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                    stored.append(n.name)
+                    continue
+                case ast.Lambda() | ast.ListComp() | ast.SetComp() | ast.DictComp():
+                    continue
+                case ast.GeneratorExp():
+                    continue
+                case ast.Return(value=ast.expr()) | ast.Yield(value=ast.expr()):
+                    self._pour(self.p.returns[node], n.value, inner)  # type: ignore[arg-type]
+            stack.extend(ast.iter_child_nodes(n))
+        for name in stored:
+            inner.cell(name)
+
+    def _comprehension_scope(self, node: Comprehension, scope: Scope) -> None:
+        inner = Scope("comprehension", scope, outer=scope.outer)
+        self.p.comprehensions[node] = inner
+        for i, g in enumerate(node.generators):
+            around = inner if i else scope
+            self._loop(g.target, g.iter, around, inner)
+            self.visit(g.iter, around)
+            for part in [g.target, *g.ifs]:
+                self.visit(part, inner)
+        for part in [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]:
+            self.visit(part, inner)
+
+    _ListComp = _SetComp = _DictComp = _GeneratorExp = _comprehension_scope
+
+
+def _note_solid(s: ast.stmt, scope: Scope) -> None:
+    """Notes names that a top-level statement binds whatever happens."""
+    names: list[str] = []
+    match s:
+        case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+            names = [name]
+        case ast.Assign(targets=targets):
+            names = [t.id for t in targets if isinstance(t, ast.Name)]
+        case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+            names = [a.asname or a.name for a in aliases]
+    for name in names:
+        scope.solid.setdefault(name, s.end_lineno or s.lineno)

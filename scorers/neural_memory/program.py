@@ -1,0 +1,204 @@
+"""What does every value of a recorded forward pass depend on, and does it matter?"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+
+from .graph import Changed, Graph, Replacement, relative
+from .operations import REARRANGING
+from .protocol import record_request
+from .tape import Record, Ref, Tape
+
+Measure = Callable[[torch.Tensor], torch.Tensor]
+
+LIVE = 1e-7  # a value whose gradient to the logits is below this does nothing
+DEPENDS = 1e-10  # a relative change above this is a dependence (the replay has 1e-16)
+
+
+class Program:
+    """A replayed forward pass with its dependences.
+
+    Attributes:
+        depends: by value, the token positions that change it.
+        latest: by value, the last of these.
+        live: the values that the logits react to.
+        token_changed: by position, the replay with that token changed.
+    """
+
+    def __init__(self, record: Record, tape: Tape):
+        self.record = record
+        self.graph = Graph(tape)
+        self.base = self.graph.base
+        self.logits = self.graph.logits
+        self.parameters = {n.name for n in self.graph.order if n.leaf == "param"}
+        self.generator = torch.Generator().manual_seed(5)
+        self.batch, self.length = self.graph.shape(self.graph.input)
+        self.vocabulary = self.graph.shape(self.logits)[-1]
+        self._find_dependences()
+        self._find_live()
+        self._find_learning()
+
+    # ---- dependences
+    def _find_dependences(self) -> None:
+        ids = self.base[self.graph.input]
+        self.depends: dict[Ref, set[int]] = {}
+        self.token_changed: list[Changed] = []
+        for t in range(self.length):
+            other = ids.clone()
+            other[:, t] = (other[:, t] + 5 + t % (self.vocabulary - 6)) % self.vocabulary
+            run = self.graph.run({self.graph.input: other})
+            self.token_changed.append(run)
+            for r, v in run.new.items():
+                if v.is_floating_point() and relative(v, self.base[r]) > DEPENDS:
+                    self.depends.setdefault(r, set()).add(t)
+        self.latest = {r: max(s) for r, s in self.depends.items()}
+
+    def _find_live(self) -> None:
+        """Gradients of a random projection of the logits, with `detach` as identity."""
+        leaves = {
+            r: self.base[r].clone().requires_grad_()
+            for n in self.graph.order
+            if not n.inputs
+            for r in self.graph.refs(n)
+            if self.graph.is_float(r)
+        }
+        run = self.graph.run(leaves, differentiable=True)
+        weights = self.noise(self.base[self.logits], 1.0)
+        refs = [r for r, v in run.new.items() if v.requires_grad]
+        loss = (run[self.logits] * weights).sum()
+        grads = torch.autograd.grad(loss, [run[r] for r in refs], allow_unused=True)
+        self.live = {
+            r
+            for r, g in zip(refs, grads, strict=True)
+            if g is not None and g.nan_to_num().abs().max().item() > LIVE
+        }
+
+    def _find_learning(self) -> None:
+        """Compares the tape's own gradients with those of the real backward pass.
+
+        Where both agree about a parameter, the tape knows which paths training can use, and a
+        criterion can ask whether a parameter learns through one of them. Where they do not (a
+        custom autograd function, say), all that is known is whether the parameter learns at all.
+        """
+        weights = torch.tensor(record_request()["loss_weights"], dtype=torch.float64)
+        loss_weights = weights.reshape(self.base[self.logits].shape)
+        floats = {
+            r: self.base[r].clone().requires_grad_()
+            for n in self.graph.order
+            if n.leaf == "param"
+            for r in self.graph.refs(n)
+            if self.graph.is_float(r)
+        }
+        run = self.graph.run(floats, differentiable=True, as_trained=True)
+        refs = [r for r, v in run.new.items() if v.requires_grad]
+        self.trainable: dict[Ref, bool] = {}
+        self.understood: set[str] = set()
+        if not run[self.logits].requires_grad or self.record.gradients is None:
+            return
+        loss = (run[self.logits] * loss_weights).sum()
+        grads = torch.autograd.grad(loss, [run[r] for r in refs], allow_unused=True)
+        found = dict(zip(refs, grads, strict=True))
+        self.trainable = {r: g is not None and bool(g.abs().max() > 0) for r, g in found.items()}
+        for r in floats:
+            g, name = found.get(r), self.graph.node(r).name
+            here = 0.0 if g is None else g.nan_to_num().abs().max().item()
+            real = self.record.gradients.get(name, 0.0)
+            if abs(here - real) <= 0.02 * max(here, real) + 1e-9:
+                self.understood.add(name)
+
+    def trains(self, r: Ref) -> bool:
+        """Whether training reaches a value, as far as that is understood."""
+        return not self.parameters <= self.understood or self.trainable.get(r, False)
+
+    def future_leak(self) -> tuple[int, int] | None:
+        """(changed token, earlier position whose logits it moves), or None: causal."""
+        base = self.base[self.logits]
+        for t in range(1, self.length):
+            now = self.token_changed[t][self.logits]
+            for s in range(t):
+                if relative(now[:, s], base[:, s]) > 1e-6:
+                    return t, s
+        return None
+
+    # ---- noise
+    def noise(self, like: torch.Tensor, scale: float | None = None) -> torch.Tensor:
+        """Gaussian noise of the shape of `like`, by default as large as its values."""
+        if scale is None:
+            spread = like.std().item() if like.numel() > 1 else like.abs().sum().item()
+            scale = max(spread, 0.1)
+        return torch.randn(like.shape, generator=self.generator, dtype=torch.float64) * scale
+
+    def noisy(self, r: Ref) -> torch.Tensor:
+        return self.base[r] + self.noise(self.base[r])
+
+    # ---- parameters
+    def gradients(
+        self,
+        target: Ref,
+        fixed: Mapping[Ref, Replacement],
+        measure: Measure | None = None,
+        as_trained: bool = False,
+    ) -> dict[str, torch.Tensor]:
+        """|d target / d parameter| by name, with the values in `fixed` held.
+
+        `measure` makes one number of the target (default: a random projection).
+        """
+        parameters = {
+            r: self.base[r].clone().requires_grad_()
+            for n in self.graph.order
+            if n.leaf == "param"
+            for r in self.graph.refs(n)
+            if self.graph.is_float(r)
+        }
+        run = self.graph.run(
+            {**parameters, **fixed}, targets=[target], differentiable=True, as_trained=as_trained
+        )
+        value = run[target]
+        if not value.requires_grad:
+            return {}
+        weights = self.noise(value.detach(), 1.0)
+        loss = measure(value) if measure else (value * weights).sum()
+        grads = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        return {
+            self.graph.node(r).name: g.nan_to_num().abs()
+            for r, g in zip(parameters, grads, strict=True)
+            if g is not None and g.numel()
+        }
+
+    def learned_gradients(
+        self, target: Ref, fixed: Mapping[Ref, Replacement], measure: Measure | None = None
+    ) -> dict[str, torch.Tensor]:
+        """The gradients that training can use, for the parameters that training moves."""
+        trained = self.gradients(target, fixed, measure, as_trained=True)
+        found = {k: g for k, g in trained.items() if k in self.understood}
+        if not self.parameters <= self.understood:
+            free = self.gradients(target, fixed, measure)
+            found |= {k: g for k, g in free.items() if k not in self.understood}
+        return {k: g for k, g in found.items() if self.learnable(k)}
+
+    def learnable(self, name: str) -> bool:
+        """Whether a real backward pass reached the parameter (if backward raised: unknown, yes)."""
+        gradients = self.record.gradients
+        return gradients is None or gradients.get(name, 0.0) > 0
+
+    def learned_by(
+        self,
+        target: Ref,
+        fixed: Mapping[Ref, Replacement],
+        least: float = 1e-9,
+        measure: Measure | None = None,
+    ) -> list[str]:
+        """The learnable parameters that move `target`."""
+        found = self.learned_gradients(target, fixed, measure)
+        return [k for k, g in found.items() if g.max().item() > least]
+
+    def rearranges(self, r: Ref) -> bool:
+        return self.graph.node(r).base in REARRANGING
+
+    def line(self, *refs: Ref) -> str:
+        """`line 84` of the submission, for the first ref that has one."""
+        for r in refs:
+            line = self.graph.node(r).line
+            if line:
+                return f"line {line}"
+        return "an unknown line"
