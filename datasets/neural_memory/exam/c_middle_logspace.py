@@ -1,0 +1,97 @@
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+class CausalWindowAttention(nn.Module):
+    def __init__(self, d_model, n_heads, window, dropout):
+        super().__init__()
+        self.n_heads, self.window, self.rate = n_heads, window, dropout
+        self.to_qkv = nn.Linear(d_model, d_model * 3, bias=False)
+        self.to_out = nn.Linear(d_model, d_model)
+
+    def forward(self, x):
+        B, T, D = x.shape
+        q, k, v = (z.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for z in self.to_qkv(x).chunk(3, -1))
+        sim = q @ k.mT * (D // self.n_heads) ** -0.5
+        t = torch.arange(T, device=x.device)
+        far = (t[:, None] - t).ge(self.window) | (t[:, None] - t).lt(0)
+        p = F.dropout(sim.masked_fill(far, -torch.finfo(sim.dtype).max).softmax(-1), self.rate, self.training)
+        return self.to_out((p @ v).transpose(1, 2).flatten(-2))
+
+
+class NeuralMemory(nn.Module):
+    """Decay in log space, with a step size that each token chooses."""
+
+    def __init__(self, d_model, d_mem=20):
+        super().__init__()
+        self.d_mem = d_mem
+        self.q, self.k, self.v = (nn.Linear(d_model, d_mem, bias=False) for _ in range(3))
+        self.o = nn.Linear(d_mem, d_model)
+        self.dt = nn.Linear(d_model, d_mem)
+        self.A_log = nn.Parameter(torch.log(torch.linspace(0.02, 1.0, d_mem)))
+        self.log_gain = nn.Parameter(torch.zeros(1))
+        self.offset = nn.Parameter(torch.tensor([-1.0]))
+
+    def forward(self, x):
+        q, k, v = F.normalize(self.q(x), dim=-1), F.normalize(self.k(x), dim=-1), self.v(x)
+        log_decay = -F.softplus(self.dt(x)) * self.A_log.exp()
+        M = x.new_zeros(x.shape[0], self.d_mem, self.d_mem)
+        ys = []
+        for t in range(x.shape[1]):
+            mse = (v[:, t] - torch.einsum("bij,bj->bi", M, k[:, t])).square().mean(-1, keepdim=True)
+            s = torch.sigmoid(self.log_gain.exp() * torch.log(mse + 1e-6) + self.offset)
+            M = M * torch.exp(log_decay[:, t]).unsqueeze(-1) + torch.einsum("bi,bj->bij", s * v[:, t], k[:, t])
+            ys.append(torch.einsum("bij,bj->bi", M, q[:, t]))
+        return self.o(torch.stack(ys, 1))
+
+
+class PlainBlock(nn.Module):
+    def __init__(self, d_model, n_heads, d_ff, window, dropout):
+        super().__init__()
+        self.ln1, self.ln2 = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
+        self.attn = CausalWindowAttention(d_model, n_heads, window, dropout)
+        self.ffn = nn.Sequential(nn.Linear(d_model, d_ff), nn.GELU(), nn.Linear(d_ff, d_model), nn.Dropout(dropout))
+
+    def mixer(self, h):
+        return self.attn(h)
+
+    def forward(self, x):
+        x = x + self.mixer(self.ln1(x))
+        return x + self.ffn(self.ln2(x))
+
+
+class MemoryBlock(PlainBlock):
+    def __init__(self, d_model, n_heads, d_ff, window, dropout):
+        super().__init__(d_model, n_heads, d_ff, window, dropout)
+        self.memory = NeuralMemory(d_model)
+        self.mixing = nn.Linear(2 * d_model, d_model)
+
+    def mixer(self, h):
+        attn_out = self.attn(h)
+        m = self.memory(h)
+        z = self.mixing(torch.cat((attn_out, m), dim=-1))
+        mix = F.logsigmoid(z).exp() * attn_out + F.logsigmoid(-z).exp() * m
+        return mix
+
+
+class SimpleTransformer(nn.Module):
+    def __init__(self, vocab_size=256, d_model=64, n_heads=4, n_layers=2, d_ff=256,
+                 max_seq_len=512, attention_window=32, dropout=0.1):
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, d_model)
+        self.position = nn.Embedding(max_seq_len, d_model)
+        self.dropout = nn.Dropout(dropout)
+        middle = n_layers // 2
+        self.blocks = nn.ModuleList()
+        for i in range(n_layers):
+            kind = MemoryBlock if i == middle else PlainBlock
+            self.blocks.append(kind(d_model, n_heads, d_ff, attention_window, dropout))
+        self.norm = nn.LayerNorm(d_model)
+        self.head = nn.Linear(d_model, vocab_size, bias=False)
+
+    def forward(self, input_ids):
+        pos = torch.arange(input_ids.shape[1], device=input_ids.device)
+        x = self.dropout(self.embedding(input_ids) + self.position(pos))
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x))

@@ -1,0 +1,162 @@
+import math
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class ModelConfig:
+    vocab_size: int = 256
+    d_model: int = 64
+    n_heads: int = 4
+    n_layers: int = 2
+    d_ff: int = 256
+    max_seq_len: int = 512
+    attention_window: int = 32
+    dropout: float = 0.1
+    d_mem: int = field(default=24)
+
+
+class Projections(nn.Module):
+    def __init__(self, d_in, d_out, names, bias=False):
+        super().__init__()
+        self.names = tuple(names)
+        self.linears = nn.ModuleDict({n: nn.Linear(d_in, d_out, bias=bias) for n in names})
+
+    def forward(self, x):
+        return [self.linears[n](x) for n in self.names]
+
+
+class SoftmaxAttention(nn.Module):
+    def __init__(self, cfg: ModelConfig):
+        super().__init__()
+        self.cfg = cfg
+        self.proj = Projections(cfg.d_model, cfg.d_model, ("q", "k", "v"), bias=True)
+        self.out = nn.Linear(cfg.d_model, cfg.d_model)
+        self.register_buffer("mask", self._mask(cfg.max_seq_len, cfg.attention_window), persistent=False)
+
+    @staticmethod
+    def _mask(n, window):
+        i = torch.arange(n)
+        gap = i[:, None] - i[None, :]
+        return torch.zeros(n, n).masked_fill((gap < 0) | (gap >= window), float("-inf"))
+
+    def forward(self, x):
+        B, T, D = x.shape
+        H = self.cfg.n_heads
+        q, k, v = (z.view(B, T, H, D // H).transpose(1, 2) for z in self.proj(x))
+        w = torch.softmax(q @ k.transpose(-1, -2) / math.sqrt(D // H) + self.mask[:T, :T], -1)
+        w = F.dropout(w, self.cfg.dropout, self.training)
+        return self.out((w @ v).transpose(1, 2).contiguous().view(B, T, D))
+
+
+class SurpriseGate(nn.Module):
+    def __init__(self, cfg: ModelConfig):
+        super().__init__()
+        self.score = nn.Sequential(nn.LayerNorm(2 * cfg.d_mem), nn.Linear(2 * cfg.d_mem, 1))
+
+    def forward(self, value, recalled):
+        return torch.sigmoid(self.score(torch.cat([value - recalled, value], dim=-1)))
+
+
+class RetentionGate(nn.Module):
+    def __init__(self, cfg: ModelConfig):
+        super().__init__()
+        self.linear = nn.Linear(cfg.d_model, cfg.d_mem)
+        nn.init.constant_(self.linear.bias, 2.0)
+
+    def forward(self, x):
+        return torch.sigmoid(self.linear(x))
+
+
+class MemoryCell(nn.Module):
+    """Like nn.LSTMCell: one token and a state in, a read and a state out."""
+
+    def __init__(self, cfg: ModelConfig):
+        super().__init__()
+        self.proj = Projections(cfg.d_model, cfg.d_mem, ("query", "key", "value"))
+        self.surprise = SurpriseGate(cfg)
+        self.retention = RetentionGate(cfg)
+
+    def forward(self, x, M):
+        query, key, value = self.proj(x)
+        key = F.normalize(key, dim=-1)
+        recalled = (M @ key.unsqueeze(-1)).squeeze(-1)
+        strength = self.surprise(value, recalled)
+        M = self.retention(x).unsqueeze(-1) * M + (strength * value).unsqueeze(-1) @ key.unsqueeze(-2)
+        return (M @ query.unsqueeze(-1)).squeeze(-1), M
+
+
+class NeuralMemory(nn.Module):
+    def __init__(self, cfg: ModelConfig):
+        super().__init__()
+        self.cell = MemoryCell(cfg)
+        self.d_mem = cfg.d_mem
+        self.out = nn.Sequential(nn.LayerNorm(cfg.d_mem), nn.Linear(cfg.d_mem, cfg.d_model))
+
+    def forward(self, x):
+        M = x.new_zeros(x.size(0), self.d_mem, self.d_mem)
+        reads = []
+        for t in range(x.size(1)):
+            read, M = self.cell(x[:, t], M)
+            reads.append(read)
+        return self.out(torch.stack(reads, dim=1))
+
+
+class Blend(nn.Module):
+    def __init__(self, d_model):
+        super().__init__()
+        self.to_gate = nn.Bilinear(d_model, d_model, 1)
+
+    def forward(self, a, b):
+        g = torch.sigmoid(self.to_gate(a, b))
+        return a * g + b * (1 - g)
+
+
+class Mixer(nn.Module):
+    """Token mixing: the window of attention, and what the memory says."""
+
+    def __init__(self, cfg: ModelConfig):
+        super().__init__()
+        d_model = cfg.d_model
+        self.attn = SoftmaxAttention(cfg)
+        self.memory = NeuralMemory(cfg)
+        self.blend = Blend(d_model)
+
+    def forward(self, h):
+        attn_out = self.attn(h)
+        mix = self.blend(attn_out, self.memory(h))
+        return mix
+
+
+class Residual(nn.Module):
+    def __init__(self, d_model, inner):
+        super().__init__()
+        self.norm = nn.LayerNorm(d_model)
+        self.inner = inner
+
+    def forward(self, x):
+        return x + self.inner(self.norm(x))
+
+
+class SimpleTransformer(nn.Module):
+    def __init__(self, vocab_size=256, d_model=64, n_heads=4, n_layers=2, d_ff=256,
+                 max_seq_len=512, attention_window=32, dropout=0.1, **extra):
+        super().__init__()
+        cfg = ModelConfig(vocab_size, d_model, n_heads, n_layers, d_ff, max_seq_len, attention_window, dropout, **extra)
+        self.cfg = cfg
+        self.tok = nn.Embedding(cfg.vocab_size, cfg.d_model)
+        self.pos = nn.Embedding(cfg.max_seq_len, cfg.d_model)
+        body = []
+        for _ in range(cfg.n_layers):
+            body.append(Residual(cfg.d_model, Mixer(cfg)))
+            body.append(Residual(cfg.d_model, nn.Sequential(
+                nn.Linear(cfg.d_model, cfg.d_ff), nn.GELU(), nn.Linear(cfg.d_ff, cfg.d_model), nn.Dropout(cfg.dropout))))
+        self.body = nn.Sequential(nn.Dropout(cfg.dropout), *body, nn.LayerNorm(cfg.d_model))
+        self.head = nn.Linear(cfg.d_model, cfg.vocab_size, bias=False)
+
+    def forward(self, input_ids):
+        pos = torch.arange(input_ids.size(1), device=input_ids.device).unsqueeze(0)
+        return self.head(self.body(self.tok(input_ids) + self.pos(pos)))

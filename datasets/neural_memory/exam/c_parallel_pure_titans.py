@@ -1,0 +1,86 @@
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+def band(T, window, device):
+    i = torch.arange(T, device=device)
+    d = i.unsqueeze(1) - i.unsqueeze(0)
+    return (d >= 0).logical_and(d < window)
+
+
+class NeuralMemory(nn.Module):
+    def __init__(self, d_model, d_mem=20):
+        super().__init__()
+        self.d_mem = d_mem
+        self.kvq = nn.Linear(d_model, 3 * d_mem, bias=False)
+        self.rates = nn.Linear(d_model, 3)
+        self.o = nn.Linear(d_mem, d_model)
+
+    def forward(self, x):
+        k, v, q = self.kvq(x).split(self.d_mem, -1)
+        k = F.normalize(k, dim=-1)
+        eta, theta, alpha = torch.sigmoid(self.rates(x) + x.new_tensor([0.0, 0.0, -3.0])).chunk(3, dim=-1)
+        M = x.new_zeros(x.shape[0], self.d_mem, self.d_mem)
+        S = torch.zeros_like(M)
+        y = []
+        for t in range(x.shape[1]):
+            surprise = torch.einsum("bij,bj->bi", M, k[:, t]) - v[:, t]
+            grad = torch.einsum("bi,bj->bij", surprise, k[:, t])
+            S = eta[:, t, :, None] * S - theta[:, t, :, None] * grad
+            M = (1 - alpha[:, t, :, None]) * M + S
+            y.append(torch.einsum("bij,bj->bi", M, q[:, t]))
+        return self.o(torch.stack(y, 1))
+
+
+class ParallelBlock(nn.Module):
+    """One norm, then attention and feed-forward side by side from one fused projection."""
+
+    def __init__(self, d_model, n_heads, d_ff, window, dropout):
+        super().__init__()
+        self.n_heads, self.window, self.dropout, self.d_ff = n_heads, window, dropout, d_ff
+        self.ln = nn.LayerNorm(d_model)
+        self.fused = nn.Linear(d_model, 3 * d_model + d_ff)
+        self.attn_proj = nn.Linear(d_model, d_model)
+        self.ff_proj = nn.Linear(d_ff, d_model)
+        self.ff_drop = nn.Dropout(dropout)
+        self.memory = NeuralMemory(d_model)
+        self.gate = nn.Linear(2 * d_model, d_model)
+
+    def forward(self, x):
+        B, T, D = x.shape
+        h = self.ln(x)
+        q, k, v, u = self.fused(h).split([D, D, D, self.d_ff], dim=-1)
+        q, k, v = [z.reshape(B, T, self.n_heads, D // self.n_heads).transpose(1, 2) for z in (q, k, v)]
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=band(T, self.window, x.device),
+                                           dropout_p=self.dropout if self.training else 0.0)
+        attn_out = self.attn_proj(y.transpose(1, 2).reshape(B, T, D))
+        mem_out = self.memory(h)
+        g = torch.sigmoid(self.gate(torch.cat([attn_out, mem_out], dim=-1)))
+        mix = g * attn_out + (1 - g) * mem_out
+        return x + mix + self.ff_drop(self.ff_proj(F.gelu(u)))
+
+
+class SimpleTransformer(nn.Module):
+    def __init__(self, vocab_size=256, d_model=64, n_heads=4, n_layers=2, d_ff=256,
+                 max_seq_len=512, attention_window=32, dropout=0.1):
+        super().__init__()
+        self.wte = nn.Embedding(vocab_size, d_model)
+        self.wpe = nn.Embedding(max_seq_len, d_model)
+        self.drop = nn.Dropout(dropout)
+        self.h = nn.ModuleList(
+            [ParallelBlock(d_model, n_heads, d_ff, attention_window, dropout) for _ in range(n_layers)])
+        self.ln_f = nn.LayerNorm(d_model)
+        self.lm_head = nn.Linear(d_model, vocab_size, bias=False)
+        self.apply(self._init)
+
+    @staticmethod
+    def _init(m):
+        if isinstance(m, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(m.weight, std=0.08)
+
+    def forward(self, input_ids):
+        T = input_ids.size(1)
+        x = self.drop(self.wte(input_ids) + self.wpe(torch.arange(T, device=input_ids.device)))
+        for blk in self.h:
+            x = blk(x)
+        return self.lm_head(self.ln_f(x))

@@ -1,0 +1,104 @@
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+class NeighbourhoodAttention(nn.Module):
+    """Gathers each token's last `window` keys and values; a learned bias per distance and head."""
+
+    def __init__(self, d_model, n_heads, window, dropout):
+        super().__init__()
+        self.H, self.W = n_heads, window
+        self.q = nn.Linear(d_model, d_model, bias=False)
+        self.k = nn.Linear(d_model, d_model, bias=False)
+        self.v = nn.Linear(d_model, d_model, bias=False)
+        self.o = nn.Linear(d_model, d_model, bias=False)
+        self.bias = nn.Parameter(torch.zeros(n_heads, window))
+        self.drop = nn.Dropout(dropout)
+
+    def neighbours(self, z):
+        # (B, T, D) -> (B, T, H, W, d), the newest token last
+        z = F.pad(z, (0, 0, self.W - 1, 0)).unfold(1, self.W, 1)
+        B, T, D, W = z.shape
+        return z.reshape(B, T, self.H, D // self.H, W).transpose(-1, -2)
+
+    def forward(self, x):
+        B, T, D = x.shape
+        q = self.q(x).view(B, T, self.H, 1, D // self.H)
+        k, v = self.neighbours(self.k(x)), self.neighbours(self.v(x))
+        score = (q * k).sum(-1) * (D // self.H) ** -0.5 + self.bias
+        age = torch.arange(self.W - 1, -1, -1, device=x.device)
+        exists = age[None, :] <= torch.arange(T, device=x.device)[:, None]
+        w = self.drop(score.masked_fill(~exists[None, :, None, :], float("-inf")).softmax(-1))
+        return self.o((w.unsqueeze(-1) * v).sum(-2).reshape(B, T, D))
+
+
+class NeuralMemory(nn.Module):
+    def __init__(self, d_model, n_heads, segment=4):
+        super().__init__()
+        self.H, self.seg = n_heads, segment
+        self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
+        self.out = nn.Linear(d_model, d_model)
+        d = d_model // n_heads
+        self.surprise = nn.Sequential(nn.Linear(2 * d, 16), nn.ReLU(), nn.Linear(16, 1))
+        self.decay = nn.Parameter(torch.full((n_heads, 1, 1), 1.5))
+
+    def forward(self, x):
+        B, T, D = x.shape
+        pad = -T % self.seg
+        z = self.qkv(F.pad(x, (0, 0, 0, pad))).view(B, -1, self.seg, 3, self.H, D // self.H)
+        q, k, v = z.permute(3, 1, 0, 4, 2, 5)  # (segments, B, H, seg, d) each
+        k = F.normalize(k, dim=-1)
+
+        def segment_step(M, qkv):
+            q, k, v = qkv
+            had = k @ M
+            s = torch.sigmoid(self.surprise(torch.cat([v - had, had], -1)))
+            return torch.sigmoid(self.decay) * M + k.transpose(-1, -2) @ (s * v)
+
+        M = x.new_zeros(B, self.H, D // self.H, D // self.H)
+        reads = []
+        for qkv in zip(q, k, v):
+            reads.append(qkv[0] @ M)
+            M = segment_step(M, qkv)
+        y = torch.cat(reads, dim=2).transpose(1, 2).reshape(B, T + pad, D)
+        return self.out(y[:, :T])
+
+
+class Block(nn.Module):
+    def __init__(self, d_model, n_heads, d_ff, window, dropout):
+        super().__init__()
+        self.norm_1 = nn.LayerNorm(d_model)
+        self.norm_2 = nn.LayerNorm(d_model)
+        self.attend = NeighbourhoodAttention(d_model, n_heads, window, dropout)
+        self.wide = nn.Linear(d_model, d_ff)
+        self.narrow = nn.Linear(d_ff, d_model)
+        self.drop = nn.Dropout(dropout)
+        self.memory = NeuralMemory(d_model, n_heads)
+        self.gate = nn.Linear(2 * d_model, d_model)
+
+    def forward(self, x):
+        h = self.norm_1(x)
+        attn_out = self.attend(h)
+        mem_out = self.memory(h)
+        g = torch.sigmoid(self.gate(torch.cat([attn_out, mem_out], dim=-1)))
+        mix = g * attn_out + (1 - g) * mem_out
+        x = x + self.drop(mix)
+        return x + self.drop(self.narrow(F.gelu(self.wide(self.norm_2(x)))))
+
+
+class SimpleTransformer(nn.Module):
+    def __init__(self, vocab_size=256, d_model=64, n_heads=4, n_layers=2, d_ff=256,
+                 max_seq_len=512, attention_window=32, dropout=0.1):
+        super().__init__()
+        self.max_seq_len = max_seq_len
+        self.E = nn.Embedding(vocab_size, d_model)
+        self.layers = nn.ModuleList(
+            [Block(d_model, n_heads, d_ff, attention_window, dropout) for _ in range(n_layers)])
+        self.norm = nn.LayerNorm(d_model)
+        self.U = nn.Linear(d_model, vocab_size, bias=False)
+
+    def forward(self, input_ids):
+        x = self.E(input_ids)
+        for layer in self.layers:
+            x = layer(x)
+        return self.U(self.norm(x))
