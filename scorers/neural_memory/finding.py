@@ -4,6 +4,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+CRITERIA = (
+    "neural_memory_class",
+    "surprise_gate",
+    "learnable_decay",
+    "outer_product",
+    "recurrent_update",
+    "memory_attention_gating",
+)
+
+
 @dataclass(frozen=True)
 class Finding:
     """A verdict with its evidence.

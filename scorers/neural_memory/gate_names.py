@@ -6,6 +6,7 @@ or `public(...)`, every public name but those. A module that is not in the table
 
 import builtins
 import sys
+import types
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -333,7 +334,7 @@ ASSIGNABLE = frozenset(
     "__jit_unused_properties__ __hash__ __repr__ __str__ __call__ __name__ __qualname__ "
     "__module__".split()
 )
-# Bare names.
+# ... and uses as variables.
 SPELLABLE = frozenset("__name__ __doc__ __file__ __debug__ __class__ __all__ __version__".split())
 
 # Ways to a stack frame, to code or to a class's ancestors.
@@ -370,6 +371,20 @@ CALLED_BY_OTHERS = LISTINGS | frozenset(
 )
 
 
+# Names with a meaning to Python, PyTorch or numpy; others are the submission's own affair.
+_TYPES = (
+    object, type, int, str, bytes, list, dict, float, property, memoryview, BaseException,
+    *(getattr(types, n) for n in dir(types) if n.endswith("Type") and n != "DynamicClassAttribute"),
+)  # fmt: skip
+KNOWN = frozenset(n for t in _TYPES for n in dir(t)) | frozenset(
+    "__builtins__ __import__ __build_class__ __loader__ __spec__ __path__ __package__ __file__ "
+    "__cached__ __torch_function__ __torch_dispatch__ __instancecheck__ __subclasscheck__ "
+    "__prepare__ __mro_entries__ __del__ __wrapped__ __array__ __array_interface__ "
+    "__array_struct__ __array_function__ __array_ufunc__ __cuda_array_interface__ __dlpack__ "
+    "__tensor_flatten__ __tensor_unflatten__ __fspath__ __getattr__ __func__ __self__".split()
+)
+
+
 def is_dunder(name: str) -> bool:
     return len(name) > 4 and name.startswith("__") and name.endswith("__")
 
@@ -393,6 +408,15 @@ def resolve(path: str) -> str:
     return ALIASES.get(path, path)
 
 
+def members(path: str) -> int:
+    """How many parts of a dotted path come after its longest prefix that is a module."""
+    parts = path.split(".")
+    for i in range(len(parts), 0, -1):
+        if ".".join(parts[:i]) in MODULES:
+            return len(parts) - i
+    return len(parts) - 1
+
+
 @lru_cache(maxsize=4096)
 def refuse(path: str) -> str | None:
     """Why a dotted path that starts at an imported module may not be used, or None."""
@@ -400,11 +424,12 @@ def refuse(path: str) -> str | None:
     module: str | None = parts[0]
     if path.startswith("<"):  # `type(x)` or a caught exception
         return next((r for p in parts[1:] if (r := refuse_attribute(p))), None)
+    shown = path.removeprefix("builtins.")
     if module in HARMLESS_PACKAGES:
-        inner: list[str] = [p for p in parts[1:] if p in CARRIED - {module} or p.startswith("_")]
-        return f"uses `{path}`, which is not torch" if inner else None
+        inner = next((p for p in parts[1:] if p in TROUBLE or refuse_attribute(p)), None)
+        return f"uses `{shown}`, which is not torch" if inner else None
     if module not in MODULES:
-        return f"uses `{parts[0]}`, which is neither torch nor plain maths"
+        return f"uses `{shown}`, which is neither torch nor plain maths"
     for i, name in enumerate(parts[1:], start=2):
         here = ".".join(parts[:i])
         if here in PRIVATE_FRIENDS:
@@ -425,7 +450,7 @@ def refuse(path: str) -> str | None:
                 return f"uses `{here}`, a way to the insides of a module"
             module = None
         elif not MODULES[module].hold(name) or (MODULES[module].only is None and name in CARRIED):
-            return f"uses `{here}`, which is no part of torch's maths"
+            return f"uses `{shown}`, which no model needs"
         else:
             module = None
     return None

@@ -9,6 +9,7 @@ from researcher_evals.scorers.neural_memory.gate_names import (
     ASSIGNABLE,
     DEFINABLE,
     FRAMES,
+    KNOWN,
     LISTINGS,
     MODULES,
     READABLE,
@@ -234,7 +235,7 @@ class _Inspector:
                 scope.owner and self._is_torch_module(scope.owner, scope, 0)
             ):
                 self.report(node, "disguise", f"defines its own `{name}` in an nn.Module")
-        elif is_dunder(name) and name not in ASSIGNABLE:
+        elif is_dunder(name) and name in KNOWN - ASSIGNABLE and not scope.runs_in_function():
             self.report(node, "disguise", f"defines `{name}`, which Python consults")
 
     def _is_torch_module(self, node: ast.ClassDef, scope: Scope, depth: int) -> bool:
@@ -417,9 +418,8 @@ def _refs(values: Values) -> list[Ref]:
 
 def _is_telling(text: str) -> bool:
     """Whether a string is the name of something that good code never spells."""
-    return (is_dunder(text) and text not in HARMLESS_WORDS and text.isidentifier()) or (
-        text in TELLING_WORDS
-    )
+    known = is_dunder(text) and text in KNOWN and text not in HARMLESS_WORDS
+    return known or text in TELLING_WORDS
 
 
 def _is_type_of_stdlib(path: str) -> bool:

@@ -8,9 +8,10 @@ are not told apart, nor are two objects that have an attribute of the same name.
 
 import ast
 from collections.abc import Iterable
+from functools import lru_cache
 
 from researcher_evals.scorers.neural_memory import gate_texts
-from researcher_evals.scorers.neural_memory.gate_names import BUILTINS, resolve
+from researcher_evals.scorers.neural_memory.gate_names import BUILTINS, members, resolve
 from researcher_evals.scorers.neural_memory.gate_scopes import (
     FOREIGN_CLASS,
     NOTHING,
@@ -27,13 +28,13 @@ from researcher_evals.scorers.neural_memory.gate_scopes import (
 from researcher_evals.scorers.neural_memory.gate_texts import texts, without_texts
 
 MAX_WORK = 1_000_000  # evaluated expressions, about two seconds
-MAX_PARTS = 8  # of a dotted path
+MAX_MEMBERS = 2  # of a module: `Module.forward`
 
 # Calls that give back what they are given, or a part of it.
 PASS_ON = frozenset(
-    "iter next list tuple dict set frozenset sorted reversed zip map filter min max "
-    "enumerate".split()
+    "iter next list tuple dict set frozenset sorted reversed zip filter min max enumerate".split()
 )
+APPLY = frozenset("builtins.map itertools.starmap itertools.accumulate functools.reduce".split())
 PASS_ON_MODULES = frozenset("functools operator itertools copy collections weakref".split())
 TAKERS = frozenset("get setdefault pop popitem popleft values items keys copy __getitem__".split())
 GIVERS = frozenset("append add insert extend update setdefault appendleft __setitem__".split())
@@ -145,7 +146,7 @@ class Aliases:
             return NOTHING if self.is_self(base, scope) else frozenset({FOREIGN_CLASS})
         values = self.of(base, scope)
         refs = [v for v in values if isinstance(v, Ref)]
-        found: Values = frozenset(_member(r, attr) for r in refs)
+        found = NOTHING.union(*(_member(r.path, attr) for r in refs))
         if refs and len(refs) == len(values):
             return found
         return found | frozenset(self.program.fields.get(attr, ()))
@@ -191,6 +192,10 @@ class Aliases:
             return frozenset({Text(gate_texts.HIDDEN)})
         if path == "builtins.str" and args:
             return self._piece(args[0], scope)
+        if path in APPLY and args:
+            own = [f.node for f in self.of(args[0], scope) if isinstance(f, Own)]
+            results = [self.program.returns[f] for f in own if not isinstance(f, ast.ClassDef)]
+            return NOTHING.union(*results)
         if (root == "builtins" and name in PASS_ON) or root in PASS_ON_MODULES:
             return self._all(args, scope)
         return NOTHING
@@ -276,8 +281,11 @@ class Aliases:
         return False
 
 
-def _member(base: Ref, attr: str) -> Ref:
-    return base if base.path.count(".") >= MAX_PARTS else Ref(resolve(f"{base.path}.{attr}"))
+@lru_cache(maxsize=4096)
+def _member(path: str, attr: str) -> Values:
+    """`path.attr`, or nothing where that is deep inside a class."""
+    longer = resolve(f"{path}.{attr}")
+    return frozenset({Ref(longer)}) if members(longer) <= MAX_MEMBERS else NOTHING
 
 
 def _pour(cell: set[Value], values: Iterable[Value]) -> bool:

@@ -38,7 +38,7 @@ ARITHMETIC = frozenset(
     selu sgn sigmoid sign silu sin sinc sinh softplus sort sqrt square std std_mean sub sum take
     tan tanh threshold topk trace tril tril_indices triu triu_indices true_divide trunc unsqueeze var
     var_mean vdot where xlogy zero zeros zeros_like
-    _adaptive_avg_pool2d _cdist_forward _fused_rms_norm _log_softmax _safe_softmax _softmax
+    _trilinear _adaptive_avg_pool2d _cdist_forward _fused_rms_norm _log_softmax _safe_softmax _softmax
     _weight_norm_interface avg_pool1d hinge_embedding_loss isin linalg_cross linalg_vector_norm
     linalg_matrix_norm linalg_norm linalg_inv_ex linalg_solve_triangular linalg_qr _linalg_svd
     max_pool2d_with_indices mse_loss searchsorted special_entr special_expit special_log1p

@@ -70,7 +70,7 @@ class Program:
         self.live = {
             r
             for r, g in zip(refs, grads, strict=True)
-            if g is not None and g.nan_to_num().abs().max().item() > LIVE
+            if g is not None and g.numel() and g.nan_to_num().abs().max().item() > LIVE
         }
 
     def _find_learning(self) -> None:
@@ -98,10 +98,10 @@ class Program:
         loss = (run[self.logits] * loss_weights).sum()
         grads = torch.autograd.grad(loss, [run[r] for r in refs], allow_unused=True)
         found = dict(zip(refs, grads, strict=True))
-        self.trainable = {r: g is not None and bool(g.abs().max() > 0) for r, g in found.items()}
+        self.trainable = {r: g is not None and bool((g != 0).any()) for r, g in found.items()}
         for r in floats:
             g, name = found.get(r), self.graph.node(r).name
-            here = 0.0 if g is None else g.nan_to_num().abs().max().item()
+            here = g.nan_to_num().abs().max().item() if g is not None and g.numel() else 0.0
             real = self.record.gradients.get(name, 0.0)
             if abs(here - real) <= 0.02 * max(here, real) + 1e-9:
                 self.understood.add(name)

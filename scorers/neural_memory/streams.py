@@ -55,10 +55,10 @@ def _is_normalised_exp(program: Program, r: Ref) -> bool:
     )
 
 
-def last_before(program: Program, outputs: list[Ref], control: Ref) -> list[Ref]:
+def last_before(program: Program, outputs: list[Ref], controls: list[Ref]) -> list[Ref]:
     """Of the attention outputs that a gate does not move, those of the last layer."""
     g = program.graph
-    moved = g.descendants([control])
+    moved = g.descendants(controls)
     fixed = [r for r in outputs if r.node not in moved]
     upstream: set[int] = set()
     for r in fixed:

@@ -2,8 +2,8 @@
 
 import torch
 
-from .gates import Gate
-from .graph import differs
+from .gates import Copy, Gate
+from .graph import Replacement, differs
 from .memory import Memory, Write
 from .program import Program
 from .tape import Ref
@@ -20,7 +20,7 @@ def write_gates(program: Program, memory: Memory, gates: list[Gate], t: int) -> 
     return [
         gate
         for gate in gates
-        if gate.output.node in upstream and _closes_write(program, memory, t, write, gate)
+        if any(r.node in upstream for r in gate.outputs) and _closes_write(program, memory, t, write, gate)
     ]
 
 
@@ -28,10 +28,10 @@ def _closes_write(program: Program, memory: Memory, t: int, write: Write, gate: 
     g, state, before = program.graph, memory.state[t], memory.state[memory.previous[t]]
     factors = {r: 1 + program.noise(program.base[r], 1.0) for r in write.births}
 
-    def at(value: float) -> tuple[float, torch.Tensor, dict[Ref, torch.Tensor]]:
+    def at(value: float) -> tuple[float, torch.Tensor, dict[Ref, Replacement]]:
         """(how much a change of what is written moves M_t, M_t, the intervention)."""
-        forced = {gate.control: gate.forced(program.base[gate.control], value)}
-        noisy = {r: lambda v, f=f: v * f for r, f in factors.items() if r not in forced}
+        forced = {before: program.base[before], **gate.forced(program, value)}
+        noisy: dict[Ref, Replacement] = {r: lambda v, f=f: v * f for r, f in factors.items() if r not in forced}
         now = g.run(forced, targets=[state])[state]
         then = g.run({**forced, **noisy}, targets=[state])[state]
         return (now - then).norm().item(), now, forced
@@ -46,24 +46,24 @@ def _closes_write(program: Program, memory: Memory, t: int, write: Write, gate: 
     return differs(kept, shut[1], 1e-6)
 
 
-def driving_elements(program: Program, memory: Memory, t: int, gate: Gate) -> torch.Tensor:
-    """Which elements of the gate's control move what is written when the old memory is empty.
+def driving_elements(program: Program, memory: Memory, t: int, copy: Copy) -> torch.Tensor:
+    """Which elements of a gate's control move what is written when the old memory is empty.
 
     One projection may give the write gate and the forget gate: the elements that set the write are
     the write gate's own, the others are not.
     """
     state, before = memory.state[t], memory.state[memory.previous[t]]
-    control = program.base[gate.control].clone().requires_grad_()
-    empty = {
+    control = program.base[copy.control].clone().requires_grad_()
+    empty: dict[Ref, Replacement] = {
         r: torch.zeros_like(program.base[r])
         for r in [before, *memory.write(t).carried]
-        if r != gate.control
+        if r != copy.control
     }
-    run = program.graph.run({**empty, gate.control: control}, targets=[state], differentiable=True)
+    run = program.graph.run({**empty, copy.control: control}, targets=[state], differentiable=True)
     value = run[state]
     if not value.requires_grad:
         return torch.zeros_like(control, dtype=torch.bool)
     loss = (value * program.noise(value.detach(), 1.0)).sum()
     (grad,) = torch.autograd.grad(loss, [control], allow_unused=True)
     drives = torch.zeros_like(control, dtype=torch.bool) if grad is None else grad.abs() > 1e-12
-    return drives if gate.mask is None else drives & gate.mask
+    return drives if copy.mask is None else drives & copy.mask

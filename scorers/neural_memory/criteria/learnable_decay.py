@@ -9,7 +9,7 @@ gate that drive the write are held fixed. So the coupled (1 - s) M + s W has no 
 import torch
 
 from ..finding import Finding
-from ..gates import Gate
+from ..gates import Copy, Gate
 from ..graph import Replacement
 from ..memory import Memory
 from ..program import Program
@@ -51,7 +51,8 @@ def _decay_parameters(
     for r in [*write.births, *write.carried]:
         fixed[r] = torch.zeros_like(program.base[r])
     for gate in write_gates(program, memory, gates, t):
-        _hold(fixed, program, gate, driving_elements(program, memory, t, gate))
+        for copy in gate.copies:
+            _hold(fixed, program, copy, driving_elements(program, memory, t, copy))
     new = program.graph.run(fixed, targets=[state])[state]
     retention = float("nan")
     if new.shape == old.shape:
@@ -64,18 +65,18 @@ def _decay_parameters(
 
 
 def _hold(
-    fixed: dict[Ref, Replacement], program: Program, gate: Gate, elements: torch.Tensor
+    fixed: dict[Ref, Replacement], program: Program, copy: Copy, elements: torch.Tensor
 ) -> None:
     """Holds some elements of a gate's control at their value, and lets the others follow."""
-    earlier = fixed.get(gate.control)
-    base = program.base[gate.control]
+    earlier = fixed.get(copy.control)
+    base = program.base[copy.control]
 
     def held(v: torch.Tensor) -> torch.Tensor:
         v = earlier(v) if callable(earlier) else v
         return torch.where(elements, base, v)
 
     if not isinstance(earlier, torch.Tensor):
-        fixed[gate.control] = held
+        fixed[copy.control] = held
 
 
 def _parallel_decay(program: Program, memory: Memory) -> list[str]:

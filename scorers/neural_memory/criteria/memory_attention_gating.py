@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from ..finding import Finding
-from ..gates import Gate, complements
+from ..gates import Gate, other_weights
 from ..graph import Replacement, differs
 from ..memory import Memory
 from ..program import Program
@@ -48,16 +48,15 @@ def decide(
     if not sources:
         return Finding(False, "no memory stream reaches the logits")
     streams = _Streams(program, memory, attention, sources)
-    outputs = {g.output for g in gates}
-    writes = {(g.control, g.output) for g in on_write}
-    candidates = [g for g in gates if (g.control, g.output) not in writes]
-    candidates += [g for g in complements(program) if g.output not in outputs]
+    outputs = {r for g in gates for r in g.outputs}
+    candidates = [g for g in gates if g not in on_write]
+    candidates += [g for g in other_weights(program) if not outputs.issuperset(g.outputs)]
     found = [i for g in candidates if (i := streams.interpolation(g))]
     numbers: dict[str, object] = {"gates tried": len(candidates), "interpolations": len(found)}
     if not found:
         return Finding(False, "no gate blends attention with memory complementarily", numbers)
     best = found[-1]
-    where = program.line(best.blended, best.gate.output, best.gate.control)
+    where = program.line(best.blended, *best.gate.outputs, *best.gate.controls)
     if not streams.has_own_parameters(found):
         return Finding(False, f"the gate at {where} has no learnable parameter of its own", numbers)
     memory_passes, attention_passes = streams.bypasses(found)
@@ -88,20 +87,17 @@ class _Streams:
         moved = self.program.graph.descendants(controls)
         return {r: self.program.base[r] for r in self.reads if r.node not in moved}
 
-    def _attention_noise(self, control: Ref) -> Intervention:
-        outputs = last_before(self.program, self.attention, control)
+    def _attention_noise(self, gate: Gate) -> Intervention:
+        outputs = last_before(self.program, self.attention, gate.controls)
         return {r: self.program.noisy(r) for r in outputs}
-
-    def _force(self, gate: Gate, value: float) -> Intervention:
-        return {gate.control: gate.forced(self.program.base[gate.control], value)}
 
     def interpolation(self, gate: Gate) -> Interpolation | None:
         program, g = self.program, self.program.graph
-        z = gate.control
-        held, attention_noise = self._held_reads([z]), self._attention_noise(z)
+        controls = set(gate.controls)
+        held, attention_noise = self._held_reads(gate.controls), self._attention_noise(gate)
         if not attention_noise:
             return None
-        one, zero, half = (self._force(gate, v) for v in (1.0, 0.0, 0.5))
+        one, zero, half = (gate.forced(program, v) for v in (1.0, 0.0, 0.5))
         still = g.run({**held, **one})
         if not still.moved(g.logits, MOVES) and not g.run({**held, **zero}).moved(g.logits, MOVES):
             return None  # it acts through the memory alone
@@ -111,7 +107,7 @@ class _Streams:
         disturbed = {**held, **attention_noise}
         attention1, attention0 = g.run({**disturbed, **one}), g.run({**disturbed, **zero})
         for r in sorted(at1.new):
-            if r.node == z.node or r not in program.live or not g.is_float(r):
+            if r in controls or r not in program.live or not g.is_float(r):
                 continue
             v1, v0 = at1[r], at0[r]
             if not differs(v1, v0, 1e-9):
@@ -131,7 +127,7 @@ class _Streams:
     def has_own_parameters(self, found: list[Interpolation]) -> bool:
         """Whether parameters that act through the gates alone are learned."""
         program = self.program
-        controls = [i.gate.control for i in found]
+        controls = [z for i in found for z in i.gate.controls]
         held = {z: program.base[z] for z in controls}
         elsewhere = program.gradients(program.logits, held)
         for z in controls:
@@ -154,10 +150,10 @@ class _Streams:
         to_memory: Intervention = {}
         noise: Intervention = {}
         for i in found:
-            to_attention |= self._force(i.gate, i.attention_at)
-            to_memory |= self._force(i.gate, 1 - i.attention_at)
-            noise |= self._attention_noise(i.gate.control)
-        held = self._held_reads([i.gate.control for i in found])
+            to_attention |= i.gate.forced(self.program, i.attention_at)
+            to_memory |= i.gate.forced(self.program, 1 - i.attention_at)
+            noise |= self._attention_noise(i.gate)
+        held = self._held_reads([z for i in found for z in i.gate.controls])
 
         def passes(setting: Intervention, disturbance: Intervention) -> bool:
             calm = g.run(setting)[g.logits][:, START:]

@@ -45,8 +45,9 @@ def decide(program: Program, memory: Memory, gates: list[Gate]) -> Finding:
         closing = write_gates(program, memory, gates, t)
         numbers[f"step {t}"] = {"gates on the write": len(closing)}
         for gate in closing:
-            where = f"the write gate of {program.line(gate.output, gate.control)}"
-            found = _Comparison(program, memory, t, gate)
+            control = _control_of_step(program, memory, t, gate)
+            where = f"the write gate of {program.line(*gate.outputs, control)}"
+            found = _Comparison(program, memory, t, control)
             if found.level:
                 numbers["comparison"] = found.level
                 text = f"{where} is set by a learned {_WORDS[found.level]} of {found.where}"
@@ -62,14 +63,20 @@ _WORDS = {
 }
 
 
+def _control_of_step(program: Program, memory: Memory, t: int, gate: Gate) -> Ref:
+    """The gate's last control that acts on the write of step t."""
+    upstream = program.graph.ancestors([memory.state[t]])
+    return max((r for r in gate.controls if r.node in upstream), default=gate.controls[-1])
+
+
 class _Comparison:
     """How, if at all, one write gate compares the input with the read."""
 
-    def __init__(self, program: Program, memory: Memory, t: int, gate: Gate):
-        self.program, self.memory, self.t, self.gate = program, memory, t, gate
+    def __init__(self, program: Program, memory: Memory, t: int, control: Ref):
+        self.program, self.memory, self.t, self.control = program, memory, t, control
         self.state = memory.state[memory.previous[t]]
         self.level, self.where, self.why_not = "", "", "does not depend on the memory"
-        g, z = program.graph, gate.control
+        g, z = program.graph, control
         if z.node not in g.descendants([self.state]):
             return
         base = program.base[self.state]
@@ -91,7 +98,7 @@ class _Comparison:
     def _meetings(self) -> list[Meeting]:
         g, found = self.program.graph, []
         size = self.program.base[self.state].numel()
-        for i in sorted(g.ancestors([self.gate.control])):
+        for i in sorted(g.ancestors([self.control])):
             n = g.nodes[i]
             reads = [
                 r
@@ -108,7 +115,7 @@ class _Comparison:
         return found
 
     def _gate_at(self, values: dict[Ref, torch.Tensor]) -> torch.Tensor:
-        z = self.gate.control
+        z = self.control
         return self.program.graph.run(values, targets=[z])[z]
 
     # ---- what kind of comparison
@@ -191,8 +198,6 @@ class _Comparison:
     def _is_joint(self, m: Meeting) -> bool:
         """Both move the gate, and the read depends on what memory is asked."""
         program = self.program
-        if m.node.base not in ("cat", "stack", "add", "sub", "mul", "bmm"):
-            return False
         if not self._asks_memory(m.read):
             return False
         a, b = program.base[m.token], program.base[m.read]
@@ -216,7 +221,7 @@ class _Comparison:
     # ---- and is it a real and a learned one
     def _is_balanced(self, m: Meeting) -> bool:
         """Neither side moves the gate by a negligible amount beside the other."""
-        z = self.gate.control
+        z = self.control
         base = self.program.base[z]
         by_memory = (self.memory_moved[z] - base).abs().max().item()
         by_token = self._other_token([m.read, self.state], z)[z] - base
@@ -242,7 +247,7 @@ class _Comparison:
             fixed.update(reads)
         else:
             fixed[m.read] = program.base[m.read]
-        if program.trains(self.gate.control) and program.learned_by(self.gate.control, fixed):
+        if program.trains(self.control) and program.learned_by(self.control, fixed):
             return True
         self.why_not = "compares input and prediction, but nothing learned stands after the comparison"
         return False

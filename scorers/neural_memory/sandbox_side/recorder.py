@@ -32,6 +32,11 @@ def _reduced(x: Any, reduction: int) -> Any:
     return x if reduction == 0 else x.mean() if reduction == 1 else x.sum()
 
 
+def _glu(x: Any, dim: int = -1) -> Any:
+    a, b = x.chunk(2, dim)
+    return a * torch.sigmoid(b)
+
+
 def _huber(x: Any, y: Any, reduction: int, delta: float, scale: float) -> Any:
     d = (x - y).abs()
     return _reduced(torch.where(d <= delta, 0.5 * d * d, delta * (d - 0.5 * delta)) * scale, reduction)
@@ -47,6 +52,7 @@ PARTS: dict[str, Any] = {
     "addmv": lambda x, m, v, beta=1, alpha=1: beta * x + alpha * torch.mv(m, v),
     "addbmm": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * torch.bmm(a, b).sum(0),
     "baddbmm": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * torch.bmm(a, b),
+    "glu": _glu,
     "dist": lambda x, y, p=2: torch.linalg.vector_norm(x - y, p),
     "mse_loss": lambda x, y, reduction=1: _reduced((x - y) * (x - y), reduction),
     "mse_loss_backward": _mse_loss_backward,
