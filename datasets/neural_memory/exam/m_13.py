@@ -1,0 +1,123 @@
+"""Transformer with one long-term memory on top of the stack.
+
+The blocks are unchanged. After them, the contextualised hidden states are written to and read from
+a single associative memory, and a gate decides per channel between the hidden state (immediate
+context, from attention) and the recalled one (long-term knowledge).
+"""
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+class NeuralMemory(nn.Module):
+    """(B, T, D) -> (B, T, D), recurrent over T with state M (B, d_mem, d_mem)."""
+
+    def __init__(self, d_model: int, d_mem: int = 64):
+        super().__init__()
+        self.d_mem = d_mem
+        self.norm = nn.LayerNorm(d_model)
+        self.key = nn.Linear(d_model, d_mem)
+        self.value = nn.Linear(d_model, d_mem)
+        self.query = nn.Linear(d_model, d_mem)
+        self.error_gate = nn.Linear(d_mem, d_mem)
+        self.decay_gate = nn.Linear(d_model, d_mem)
+        nn.init.constant_(self.decay_gate.bias, 3.0)
+        self.readout = nn.Linear(d_mem, d_model)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.norm(x)
+        key = F.normalize(self.key(h), dim=-1)
+        value = torch.tanh(self.value(h))
+        query = F.normalize(self.query(h), dim=-1)
+        decay = torch.sigmoid(self.decay_gate(h))
+
+        memory = h.new_zeros(h.size(0), self.d_mem, self.d_mem)
+        recalled = []
+        for k, v, q, d in zip(key.unbind(1), value.unbind(1), query.unbind(1), decay.unbind(1)):
+            error = v - torch.einsum("bij,bj->bi", memory, k)
+            surprise = torch.sigmoid(self.error_gate(error.abs()))
+            memory = d[:, :, None] * memory + (surprise * error)[:, :, None] * k[:, None, :]
+            recalled.append(torch.einsum("bij,bj->bi", memory, q))
+        return self.readout(torch.stack(recalled, dim=1))
+
+
+class WindowedSelfAttention(nn.Module):
+    """Causal multi-head self-attention over the last `attention_window` positions."""
+
+    def __init__(self, d_model: int, n_heads: int, attention_window: int, dropout: float):
+        super().__init__()
+        if d_model % n_heads:
+            raise ValueError(f"d_model={d_model} is not divisible by n_heads={n_heads}")
+        self.n_heads = n_heads
+        self.attention_window = attention_window
+        self.dropout = dropout
+        self.qkv = nn.Linear(d_model, 3 * d_model)
+        self.out = nn.Linear(d_model, d_model)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        B, T, D = x.shape
+        q, k, v = self.qkv(x).view(B, T, 3, self.n_heads, D // self.n_heads).permute(2, 0, 3, 1, 4)
+        distance = torch.arange(T, device=x.device)[:, None] - torch.arange(T, device=x.device)
+        visible = (distance >= 0) & (distance < self.attention_window)
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, dropout_p=dropout)
+        return self.out(y.transpose(1, 2).reshape(B, T, D))
+
+
+class TransformerBlock(nn.Module):
+    def __init__(
+        self, d_model: int, n_heads: int, d_ff: int, attention_window: int, dropout: float
+    ):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(d_model)
+        self.attention = WindowedSelfAttention(d_model, n_heads, attention_window, dropout)
+        self.norm2 = nn.LayerNorm(d_model)
+        self.ffn = nn.Sequential(
+            nn.Linear(d_model, d_ff), nn.GELU(), nn.Linear(d_ff, d_model), nn.Dropout(dropout)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.attention(self.norm1(x))
+        return x + self.ffn(self.norm2(x))
+
+
+class SimpleTransformer(nn.Module):
+    """Maps input_ids (B, T) int64 to logits (B, T, V)."""
+
+    def __init__(
+        self,
+        vocab_size: int = 256,
+        d_model: int = 64,
+        n_heads: int = 4,
+        n_layers: int = 2,
+        d_ff: int = 256,
+        max_seq_len: int = 512,
+        attention_window: int = 32,
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, d_model)
+        self.position = nn.Embedding(max_seq_len, d_model)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(d_model, n_heads, d_ff, attention_window, dropout)
+            for _ in range(n_layers)
+        )
+        self.memory = NeuralMemory(d_model)
+        self.memory_gate = nn.Sequential(
+            nn.Linear(2 * d_model, d_model), nn.GELU(), nn.Linear(d_model, d_model), nn.Sigmoid()
+        )
+        self.norm = nn.LayerNorm(d_model)
+        self.head = nn.Linear(d_model, vocab_size, bias=False)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        T = input_ids.shape[1]
+        x = self.embedding(input_ids) + self.position(torch.arange(T, device=input_ids.device))
+        x = self.dropout(x)
+        for block in self.blocks:
+            x = block(x)
+        recalled = self.memory(x)
+        gate = self.memory_gate(torch.cat([x, recalled], dim=-1))
+        x = gate * x + (1 - gate) * recalled
+        return self.head(self.norm(x))

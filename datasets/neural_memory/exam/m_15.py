@@ -1,0 +1,131 @@
+"""Transformer whose blocks pair windowed attention with a multi-head neural memory.
+
+Differences from a plain linear-attention layer:
+  * writes are scaled by a sigmoid of the prediction error (surprise),
+  * surprise has momentum: what follows a surprising event is remembered as well,
+  * every memory column forgets at its own learned rate.
+"""
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+class NeuralMemory(nn.Module):
+    """Args: d_model, n_heads. One d_mem x d_mem matrix per head with d_mem = d_model // n_heads."""
+
+    def __init__(self, d_model: int, n_heads: int):
+        super().__init__()
+        self.h = n_heads
+        self.d = d_model // n_heads
+        self.wq = nn.Linear(d_model, n_heads * self.d, bias=False)
+        self.wk = nn.Linear(d_model, n_heads * self.d, bias=False)
+        self.wv = nn.Linear(d_model, n_heads * self.d, bias=False)
+        self.wo = nn.Linear(n_heads * self.d, d_model, bias=False)
+
+        self.decay_logit = nn.Parameter(2.0 + 0.5 * torch.randn(n_heads, self.d))
+        self.momentum_logit = nn.Parameter(torch.zeros(n_heads))
+        self.surprise_w = nn.Parameter(torch.randn(n_heads, self.d) / self.d**0.5)
+        self.surprise_u = nn.Parameter(torch.ones(n_heads))
+        self.surprise_b = nn.Parameter(torch.zeros(n_heads))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        B, T, _ = x.shape
+        q = F.normalize(self.wq(x).view(B, T, self.h, self.d), dim=-1)
+        k = F.normalize(self.wk(x).view(B, T, self.h, self.d), dim=-1)
+        v = self.wv(x).view(B, T, self.h, self.d)
+
+        decay = torch.sigmoid(self.decay_logit)[None, :, None, :]  # per column
+        mu = torch.sigmoid(self.momentum_logit)[None, :, None, None]
+
+        M = x.new_zeros(B, self.h, self.d, self.d)
+        S = x.new_zeros(B, self.h, self.d, self.d)
+        ys = []
+        for t in range(T):
+            kt, vt, qt = k[:, t], v[:, t], q[:, t]
+            err = vt - torch.einsum("bhij,bhj->bhi", M, kt)
+            z = (err * self.surprise_w).sum(-1) + self.surprise_u * err.norm(dim=-1)
+            s = torch.sigmoid(z + self.surprise_b)
+            S = mu * S + (1 - mu) * s[..., None, None] * torch.einsum("bhi,bhj->bhij", err, kt)
+            M = decay * M + S
+            ys.append(torch.einsum("bhij,bhj->bhi", M, qt))
+        return self.wo(torch.stack(ys, dim=1).flatten(2))
+
+
+class WindowedSelfAttention(nn.Module):
+    """Causal multi-head self-attention over the last `attention_window` positions."""
+
+    def __init__(self, d_model: int, n_heads: int, attention_window: int, dropout: float):
+        super().__init__()
+        if d_model % n_heads:
+            raise ValueError(f"d_model={d_model} is not divisible by n_heads={n_heads}")
+        self.n_heads = n_heads
+        self.attention_window = attention_window
+        self.dropout = dropout
+        self.qkv = nn.Linear(d_model, 3 * d_model)
+        self.out = nn.Linear(d_model, d_model)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        B, T, D = x.shape
+        q, k, v = self.qkv(x).view(B, T, 3, self.n_heads, D // self.n_heads).permute(2, 0, 3, 1, 4)
+        distance = torch.arange(T, device=x.device)[:, None] - torch.arange(T, device=x.device)
+        visible = (distance >= 0) & (distance < self.attention_window)
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, dropout_p=dropout)
+        return self.out(y.transpose(1, 2).reshape(B, T, D))
+
+
+class TransformerBlock(nn.Module):
+    def __init__(
+        self, d_model: int, n_heads: int, d_ff: int, attention_window: int, dropout: float
+    ):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(d_model)
+        self.attention = WindowedSelfAttention(d_model, n_heads, attention_window, dropout)
+        self.memory = NeuralMemory(d_model, n_heads)
+        self.fuse = nn.Linear(d_model, d_model)
+        self.norm2 = nn.LayerNorm(d_model)
+        self.ffn = nn.Sequential(
+            nn.Linear(d_model, d_ff), nn.GELU(), nn.Linear(d_ff, d_model), nn.Dropout(dropout)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.norm1(x)
+        z = self.fuse(h)
+        blended = torch.sigmoid(z) * self.attention(h) + torch.sigmoid(-z) * self.memory(h)
+        x = x + blended
+        return x + self.ffn(self.norm2(x))
+
+
+class SimpleTransformer(nn.Module):
+    """Maps input_ids (B, T) int64 to logits (B, T, V)."""
+
+    def __init__(
+        self,
+        vocab_size: int = 256,
+        d_model: int = 64,
+        n_heads: int = 4,
+        n_layers: int = 2,
+        d_ff: int = 256,
+        max_seq_len: int = 512,
+        attention_window: int = 32,
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, d_model)
+        self.position = nn.Embedding(max_seq_len, d_model)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(d_model, n_heads, d_ff, attention_window, dropout)
+            for _ in range(n_layers)
+        )
+        self.norm = nn.LayerNorm(d_model)
+        self.head = nn.Linear(d_model, vocab_size, bias=False)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        T = input_ids.shape[1]
+        x = self.embedding(input_ids) + self.position(torch.arange(T, device=input_ids.device))
+        x = self.dropout(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x))
