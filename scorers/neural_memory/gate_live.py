@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from researcher_evals.scorers.neural_memory.gate_names import CALLED_BY_OTHERS
+from researcher_evals.scorers.neural_memory.gate_scopes import children, walk
 
 ROOTS = frozenset({"SimpleTransformer", "NeuralMemory"})
 MAX_ROUNDS = 50  # calls of calls that are followed; a person's code needs fewer than ten
@@ -38,10 +39,10 @@ QUIET_BASES = PLAIN_BASES | frozenset(
 
 def prune(tree: ast.Module) -> None:
     """Empties, in place, the bodies that grading never runs."""
-    if not _rebinds_name(tree):
+    own = _bound_names(tree)
+    if "__name__" not in own:  # else the guard may be open
         _drop_main_guards(tree)
     top = list(_top_level(tree.body))
-    own = _bound_names(tree)
     classes = [s for s in top if isinstance(s, ast.ClassDef)]
     plain, quiet = _sleepers(classes, PLAIN_BASES, own), _sleepers(classes, QUIET_BASES, own)
 
@@ -147,7 +148,7 @@ def _walk(root: ast.AST, waiting: Iterable[Function]) -> Iterator[ast.AST]:
         if isinstance(node, Function) and node in waiting:
             stack += [node.args, *node.decorator_list, *([node.returns] if node.returns else [])]
         else:
-            stack.extend(ast.iter_child_nodes(node))
+            stack.extend(children(node))
 
 
 def _top_level(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
@@ -164,14 +165,18 @@ def _top_level(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
 def _bound_names(tree: ast.Module) -> set[str]:
     """Every name that the file itself gives a meaning, so that it may not mean the usual."""
     names: set[str] = set()
-    for node in ast.walk(tree):
-        match node:
-            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
-                names.add(name)
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-                names.add(name)
-            case ast.ClassDef(name=name) | ast.alias(asname=str(name)):
-                names.add(name)
+    for node in walk(tree):
+        if isinstance(node, ast.Name):
+            if not isinstance(node.ctx, ast.Load):
+                names.add(node.id)
+        elif isinstance(node, ast.alias):
+            names.add(node.asname or (node.name if node.name == "__name__" else ""))
+        elif isinstance(node, ast.Global | ast.Nonlocal):
+            names.update(node.names)
+        else:  # definitions, parameters, caught exceptions and patterns
+            names.update(
+                n for f in ("name", "arg", "rest") if isinstance(n := getattr(node, f, None), str)
+            )
     return names
 
 
@@ -208,27 +213,6 @@ def _sleepers(classes: list[ast.ClassDef], bases: frozenset[str], own: set[str])
             break
         known |= more
     return known
-
-
-def _rebinds_name(tree: ast.Module) -> bool:
-    """Whether the file gives `__name__` a value of its own, which would open the main guard."""
-    for node in ast.walk(tree):
-        match node:
-            case ast.Name(id="__name__", ctx=ast.Store() | ast.Del()):
-                return True
-            case ast.Global(names=names) | ast.Nonlocal(names=names) if "__name__" in names:
-                return True
-            case ast.alias(name=name, asname=asname) if "__name__" in (name, asname):
-                return True
-            case ast.ExceptHandler(name="__name__") | ast.MatchMapping(rest="__name__"):
-                return True
-            case ast.MatchAs(name="__name__") | ast.MatchStar(name="__name__"):
-                return True
-            case ast.FunctionDef(name="__name__") | ast.ClassDef(name="__name__"):
-                return True
-            case ast.AsyncFunctionDef(name="__name__"):
-                return True
-    return False
 
 
 def _is_main_guard(test: ast.expr) -> bool:

@@ -5,6 +5,7 @@ or `public(...)`, every public name but those. A module that is not in the table
 """
 
 import builtins
+import re
 import sys
 import types
 from dataclasses import dataclass
@@ -16,27 +17,41 @@ STDLIB = sys.stdlib_module_names
 
 @dataclass(frozen=True)
 class Names:
-    """The names of one module: all of `only`, or, where that is None, all public but `never`."""
+    """The names of one module that may be used.
+
+    Attributes:
+        only: these, or if None, every public name but `never` and the modules it carries.
+        capital: of the public names, only those of classes.
+        also: names that may be used all the same.
+    """
 
     only: frozenset[str] | None
     never: frozenset[str] = frozenset()
+    capital: bool = False
+    also: frozenset[str] = frozenset()
 
     def hold(self, name: str) -> bool:
         if self.only is not None:
             return name in self.only
-        return not name.startswith("_") and name not in self.never
+        if name.startswith("_") or name in self.never | CARRIED or self.capital > name[0].isupper():
+            return name in self.also
+        return True
 
 
 def only(names: str) -> Names:
     return Names(frozenset(names.split()))
 
 
-def public(*, never: str = "") -> Names:
-    return Names(None, frozenset(never.split()))
+def public(*, never: str = "", also: str = "") -> Names:
+    return Names(None, frozenset(never.split()), also=frozenset(also.split()))
+
+
+def classes(*, also: str = "") -> Names:
+    return Names(None, capital=True, also=frozenset(also.split()))
 
 
 # Modules that other modules carry as attributes: `torch.sys`, `F.torch`, `dataclasses.sys`.
-CARRIED = (sys.stdlib_module_names | {"torch", "np", "numpy", "fwAD", "VF"}) - {
+CARRIED = (sys.stdlib_module_names | {"torch", "np", "numpy", "fwAD", "F"}) - {
     "array", "chunk", "copy", "select", "trace",  # torch and numpy have operations of these names
 }  # fmt: skip
 
@@ -44,9 +59,9 @@ _TORCH_NEVER = """
     load save from_file frombuffer get_file_path import_ir_module import_ir_module_from_buffer
     parse_ir parse_schema parse_type_comment merge_type_from_type_comment unify_type_list
     prepare_multiprocessing_environment init_num_threads classproperty
-    from_dlpack to_dlpack classes cpp distributed export futures fx hub library monitor mtia
+    from_dlpack to_dlpack classes cpp export futures fx hub library monitor mtia
     multiprocessing ops overrides package quantization quasirandom serialization storage ao
-    torch_version windows accelerator xpu
+    torch_version windows accelerator
     AliasDb Argument ArgumentSpec BenchmarkConfig Block CallStack Capsule Code CompilationUnit
     CompleteArgumentSpec ConcreteModuleType ConcreteModuleTypeBuilder DeepCopyMemoTable
     DeserializationStorageContext DisableTorchFunction DisableTorchFunctionSubclass DispatchKey
@@ -66,17 +81,27 @@ _TYPING_NEVER = """
     defaultdict copyreg inspect keyword
 """
 
+_LAYERS = """
+    activation adaptive batchnorm channelshuffle container conv distance dropout flatten fold
+    instancenorm linear loss normalization padding pixelshuffle pooling rnn sparse transformer
+    upsampling
+"""
+_DISTRIBUTIONS = "bernoulli beta categorical dirichlet gumbel multinomial multivariate_normal normal uniform"
+
 MODULES: dict[str, Names] = {
     "torch": public(never=_TORCH_NEVER),
-    "torch.nn": public(never="common_types grad intrinsic parallel qat quantizable quantized"),
+    "torch.nn": classes(),
     "torch.nn.functional": public(
         never="grad handle_torch_function has_torch_function has_torch_function_unary "
         "has_torch_function_variadic boolean_dispatch"
     ),
-    "torch.nn.init": public(),
+    "torch.nn.init": public(
+        also="_calculate_fan_in_and_fan_out _calculate_correct_fan _no_grad_trunc_normal_"
+    ),
     "torch.nn.parameter": only("Parameter Buffer UninitializedParameter UninitializedBuffer"),
-    "torch.nn.modules": public(never="utils lazy module"),
+    "torch.nn.modules": classes(),
     "torch.nn.modules.module": only("Module"),
+    **{f"torch.nn.modules.{n}": classes() for n in _LAYERS.split()},
     "torch.nn.utils": only(
         "clip_grad_norm_ clip_grad_value_ clip_grads_with_norm_ get_total_norm "
         "parameters_to_vector vector_to_parameters spectral_norm remove_spectral_norm weight_norm "
@@ -118,21 +143,23 @@ MODULES: dict[str, Names] = {
         never="F handle_torch_function has_torch_function has_torch_function_unary "
         "has_torch_function_variadic boolean_dispatch"
     ),
-    "torch.signal": only("windows"),
+    "torch.signal": only(""),
     "torch.signal.windows": public(),
-    "torch.optim": public(never="swa_utils"),
-    "torch.optim.lr_scheduler": Names(None, frozenset({"types"})),
-    "torch.optim.optimizer": only("Optimizer"),
-    "torch.distributions": public(
-        never="constraint_registry distribution exp_family transformed_distribution utils kl"
-    ),
-    "torch.distributions.constraints": public(),
+    "torch.optim": classes(),
+    "torch.optim.lr_scheduler": classes(),
+    **{f"torch.optim.{n}": classes() for n in "optimizer adam adamw sgd rmsprop".split()},
+    "torch.distributions": classes(also="kl_divergence register_kl biject_to transform_to"),
+    **{f"torch.distributions.{n}": classes() for n in _DISTRIBUTIONS.split()},
+    "torch.distributions.kl": only("kl_divergence"),
+    "torch.nn.parallel": only("DataParallel DistributedDataParallel"),
+    "torch.distributed": only("get_rank get_world_size is_available is_initialized"),
     "torch.amp": only("GradScaler autocast custom_bwd custom_fwd is_autocast_available"),
     "torch.amp.autocast_mode": only("autocast is_autocast_available"),
     "torch.cpu": only("device_count is_available synchronize"),
     "torch.cpu.amp": only("GradScaler autocast"),
     "torch.cuda": only(
-        "Event Stream FloatTensor LongTensor HalfTensor current_device current_stream device "
+        "Event Stream FloatTensor LongTensor HalfTensor current_device current_stream "
+        "default_generators device "
         "device_count empty_cache get_device_capability get_device_name get_device_properties "
         "get_rng_state is_available is_bf16_supported is_initialized manual_seed manual_seed_all "
         "max_memory_allocated max_memory_reserved mem_get_info memory_allocated memory_reserved "
@@ -140,6 +167,8 @@ MODULES: dict[str, Names] = {
         "set_device set_rng_state stream synchronize OutOfMemoryError"
     ),
     "torch.cuda.amp": only("GradScaler autocast custom_bwd custom_fwd"),
+    "torch.cuda.amp.grad_scaler": only("GradScaler"),
+    "torch.xpu": only("device_count empty_cache is_available synchronize"),
     "torch.cuda.nvtx": only("mark range range_pop range_push"),
     "torch.mps": only("device_count empty_cache is_available manual_seed synchronize"),
     "torch.backends": only("opt_einsum openmp"),
@@ -160,7 +189,10 @@ MODULES: dict[str, Names] = {
         "allow_in_graph assume_constant_result compile cudagraph_mark_step_begin disable "
         "is_compiling is_dynamo_compiling is_exporting reset set_stance"
     ),
-    "torch._dynamo": only("allow_in_graph disable graph_break is_compiling mark_dynamic reset"),
+    "torch._dynamo": only(
+        "allow_in_graph disable graph_break is_compiling mark_dynamic mark_static "
+        "mark_static_address reset"
+    ),
     "torch._dynamo.config": only(
         "accumulated_cache_size_limit cache_size_limit capture_scalar_outputs recompile_limit "
         "suppress_errors verbose"
@@ -180,7 +212,7 @@ MODULES: dict[str, Names] = {
     "torch.utils": only(""),
     "torch.utils.checkpoint": only(
         "CheckpointPolicy checkpoint checkpoint_sequential create_selective_checkpoint_contexts "
-        "noop_context_fn set_checkpoint_early_stop"
+        "get_device_states noop_context_fn set_checkpoint_early_stop set_device_states"
     ),
     "torch.utils.data": only(
         "BatchSampler ConcatDataset DataLoader Dataset IterableDataset RandomSampler Sampler "
@@ -196,7 +228,9 @@ MODULES: dict[str, Names] = {
     "numpy": public(never=_NUMPY_NEVER),
     "numpy.linalg": public(never="test"),
     "numpy.fft": public(never="test"),
-    "numpy.random": public(never="test mtrand bit_generator set_bit_generator"),
+    "numpy.random": public(never="test mtrand bit_generator set_bit_generator", also="random"),
+    "packaging": only(""),
+    "packaging.version": only("InvalidVersion Version parse"),
     "numpy.typing": only("ArrayLike DTypeLike NDArray"),
     "builtins": public(
         never="exec eval compile open globals input breakpoint exit quit help copyright credits "
@@ -244,8 +278,9 @@ MODULES: dict[str, Names] = {
     "typing": public(never=_TYPING_NEVER),
     "typing_extensions": public(never=_TYPING_NEVER + " functools builtins enum"),
     "types": only(
-        "BuiltinFunctionType EllipsisType GenericAlias MappingProxyType NoneType NotImplementedType "
-        "SimpleNamespace UnionType"
+        "BuiltinFunctionType BuiltinMethodType EllipsisType FunctionType GeneratorType GenericAlias "
+        "LambdaType MappingProxyType MethodType NoneType NotImplementedType SimpleNamespace "
+        "UnionType"
     ),
     "dataclasses": only(
         "Field FrozenInstanceError InitVar KW_ONLY MISSING asdict astuple dataclass field fields "
@@ -286,9 +321,11 @@ ALIASES = {
 
 # Private names of torch that good code uses.
 PRIVATE_FRIENDS = frozenset(
-    "torch._assert torch._check torch._foreach_add torch._foreach_mul "
-    "torch._foreach_add_ torch._foreach_mul_ torch._foreach_lerp_ torch._scaled_mm "
-    "torch.optim.lr_scheduler._LRScheduler torch.nn.Module._get_name".split()
+    "torch._assert torch._check torch._scaled_mm torch.nn.Module._get_name "
+    "torch.nn.Module._load_from_state_dict torch.nn.Module._save_to_state_dict "
+    "torch.nn.modules.batchnorm._BatchNorm torch.nn.modules.conv._ConvNd "
+    "torch.nn.modules.dropout._DropoutNd torch.nn.modules.instancenorm._InstanceNorm "
+    "torch.cuda._initialized torch.optim.lr_scheduler._LRScheduler".split()
 )
 
 # Settings of torch that good code writes to.
@@ -322,7 +359,8 @@ DEFINABLE = frozenset(
     "__setattr__ __delattr__ __dir__ __copy__ __deepcopy__ __add__ __radd__ __iadd__ __sub__ "
     "__rsub__ __isub__ __mul__ __rmul__ __imul__ __matmul__ __rmatmul__ __imatmul__ __truediv__ "
     "__rtruediv__ __itruediv__ __floordiv__ __rfloordiv__ __mod__ __rmod__ __divmod__ __pow__ "
-    "__rpow__ __lshift__ __rshift__ __and__ __rand__ __or__ __ror__ __xor__ __rxor__ __neg__ "
+    "__rpow__ __ipow__ __lshift__ __rshift__ __rlshift__ __rrshift__ __and__ __rand__ __iand__ "
+    "__or__ __ror__ __ior__ __xor__ __rxor__ __ixor__ __rdivmod__ __ifloordiv__ __imod__ __neg__ "
     "__pos__ __abs__ __invert__ __int__ __float__ __complex__ __index__ __round__ __trunc__ "
     "__floor__ __ceil__ __getstate__ __setstate__ __await__ __aiter__ __anext__ __get__ __set__ "
     "__delete__".split()
@@ -350,7 +388,7 @@ TROUBLE = frozenset("sys os gc ctypes builtins importlib subprocess obj".split()
 # What PyTorch and the recorder ask a module for; own versions could hide a parameter or a part.
 LISTINGS = frozenset(
     "parameters named_parameters buffers named_buffers modules named_modules "
-    "_named_members _call_impl _wrapped_call_impl _slow_forward _apply".split()
+    "_named_members _call_impl _wrapped_call_impl _slow_forward".split()
 )
 
 # Methods that PyTorch, Python or the grader call without the submission naming them.
@@ -408,13 +446,15 @@ def resolve(path: str) -> str:
     return ALIASES.get(path, path)
 
 
-def members(path: str) -> int:
-    """How many parts of a dotted path come after its longest prefix that is a module."""
-    parts = path.split(".")
-    for i in range(len(parts), 0, -1):
-        if ".".join(parts[:i]) in MODULES:
-            return len(parts) - i
-    return len(parts) - 1
+def is_open(path: str) -> bool:
+    """Whether a dotted path is a module, or may be one because its root is unknown."""
+    return path in MODULES or (path.split(".")[0] not in MODULES and path.count(".") < 6)
+
+
+def may_be_refused(module: str, pattern: re.Pattern[str]) -> bool:
+    """Whether a name that is only known to fit `pattern` could be one to refuse."""
+    names = CARRIED | FRAMES | TROUBLE | (MODULES[module].never if module in MODULES else set())
+    return module not in MODULES or any(pattern.fullmatch(n) for n in [*names, "_x", "__x__"])
 
 
 @lru_cache(maxsize=4096)
@@ -432,7 +472,7 @@ def refuse(path: str) -> str | None:
         return f"uses `{shown}`, which is neither torch nor plain maths"
     for i, name in enumerate(parts[1:], start=2):
         here = ".".join(parts[:i])
-        if here in PRIVATE_FRIENDS:
+        if here in PRIVATE_FRIENDS or here.startswith("torch._foreach_"):
             module = None
         elif module is None:
             if reason := refuse_attribute(name):
@@ -449,7 +489,7 @@ def refuse(path: str) -> str | None:
             if name not in {"__version__", "__name__", "__doc__"}:
                 return f"uses `{here}`, a way to the insides of a module"
             module = None
-        elif not MODULES[module].hold(name) or (MODULES[module].only is None and name in CARRIED):
+        elif not MODULES[module].hold(name):
             return f"uses `{shown}`, which no model needs"
         else:
             module = None

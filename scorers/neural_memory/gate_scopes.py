@@ -1,7 +1,7 @@
 """Which names, scopes and flows of values does a submission have? One walk over its tree."""
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from researcher_evals.scorers.neural_memory.gate_names import CONSTANTS, resolve
@@ -9,6 +9,30 @@ from researcher_evals.scorers.neural_memory.gate_names import CONSTANTS, resolve
 Definition = ast.FunctionDef | ast.AsyncFunctionDef
 Function = Definition | ast.Lambda
 Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+
+_UNINTERESTING = frozenset({"ctx", "op", "ops", "type_comment", "type_ignores", "kind"})
+
+
+def children(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes below a node, without contexts and operators."""
+    for name in node._fields:
+        if name in _UNINTERESTING:
+            continue
+        value = getattr(node, name, None)
+        if isinstance(value, ast.AST):
+            yield value
+        elif isinstance(value, list):
+            for item in value:
+                if isinstance(item, ast.AST):
+                    yield item
+
+
+def walk(root: ast.AST) -> Iterator[ast.AST]:
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        yield node
+        stack.extend(children(node))
 
 
 @dataclass(frozen=True)
@@ -32,9 +56,10 @@ class Text:
 
 @dataclass(frozen=True)
 class Own:
-    """A function or class that the submission defines."""
+    """A function or class that the submission defines; `unbound` as in `Class.method`."""
 
     node: Function | ast.ClassDef
+    unbound: bool = False
 
 
 Value = Ref | Text | Own
@@ -43,6 +68,14 @@ NOTHING: Values = frozenset()
 
 EXCEPTION = Ref("<exception>")  # what `except ... as e` binds
 FOREIGN_CLASS = Ref("<type>")  # what `type(x)` gives
+
+
+@dataclass(eq=False, slots=True)
+class Cell:
+    """What a name may stand for, and the flows that have read it."""
+
+    values: Values = NOTHING
+    readers: set[int] = field(default_factory=set)
 
 
 @dataclass(eq=False)
@@ -60,16 +93,16 @@ class Scope:
 
     kind: str
     parent: "Scope | None" = None
-    cells: dict[str, set[Value]] = field(default_factory=dict)
+    cells: dict[str, Cell] = field(default_factory=dict)
     outer: dict[str, "Scope"] = field(default_factory=dict)
     myself: str | None = None
     owner: ast.ClassDef | None = None
     solid: dict[str, int] = field(default_factory=dict)
 
-    def cell(self, name: str) -> set[Value]:
-        return self.outer.get(name, self).cells.setdefault(name, set())
+    def cell(self, name: str) -> Cell:
+        return self.outer.get(name, self).cells.setdefault(name, Cell())
 
-    def find(self, name: str) -> set[Value] | None:
+    def find(self, name: str) -> Cell | None:
         """The cell that an assignment to a part of `name` changes."""
         scope: Scope | None = self.outer.get(name, self)
         while scope is not None and name not in scope.cells:
@@ -90,6 +123,7 @@ class Program:
     Attributes:
         nodes: every node with the scope it is evaluated in, a parent before its children.
         fields: what attributes of each name may stand for, whosever they are.
+        own_fields: the names of attributes that the submission sets.
         flows: (cell, expression, scope): the cell may stand for what the expression does.
         calls: every call with arguments.
         parameters: the scope and the parameters of each function.
@@ -102,19 +136,20 @@ class Program:
 
     module: Scope
     nodes: list[tuple[ast.AST, Scope]] = field(default_factory=list)
-    fields: dict[str, set[Value]] = field(default_factory=dict)
-    flows: list[tuple[set[Value], ast.expr, Scope]] = field(default_factory=list)
+    fields: dict[str, Cell] = field(default_factory=dict)
+    own_fields: set[str] = field(default_factory=set)
+    flows: list[tuple[Cell, ast.expr, Scope]] = field(default_factory=list)
     calls: list[tuple[ast.Call, Scope]] = field(default_factory=list)
     parameters: dict[Function, tuple[Scope, ast.arguments]] = field(default_factory=dict)
-    returns: dict[Function, set[Value]] = field(default_factory=dict)
+    returns: dict[Function, Cell] = field(default_factory=dict)
     constructors: dict[ast.ClassDef, list[Function]] = field(default_factory=dict)
     comprehensions: dict[ast.expr, Scope] = field(default_factory=dict)
     methods: set[Function] = field(default_factory=set)
     stars: list[str] = field(default_factory=list)
     deleted: set[str] = field(default_factory=set)
 
-    def field_cell(self, name: str) -> set[Value]:
-        return self.fields.setdefault(name, set())
+    def field_cell(self, name: str) -> Cell:
+        return self.fields.setdefault(name, Cell())
 
 
 def read_program(tree: ast.Module) -> Program:
@@ -131,6 +166,7 @@ def parameter_names(spec: ast.arguments) -> list[str]:
 class _Reader:
     def __init__(self, program: Program):
         self.p = program
+        self.handlers = {n[1:]: getattr(self, n) for n in dir(self) if n[:1] == "_" and n[1:2] != "_"}
 
     def body(self, body: Iterable[ast.stmt], scope: Scope) -> None:
         for s in body:
@@ -140,14 +176,14 @@ class _Reader:
 
     def visit(self, node: ast.AST, scope: Scope) -> None:
         self.p.nodes.append((node, scope))
-        handler = getattr(self, f"_{type(node).__name__}", None)
+        handler = self.handlers.get(type(node).__name__)
         if handler is not None:
             handler(node, scope)
         else:
-            self._children(node, scope)
+            self._below(node, scope)
 
-    def _children(self, node: ast.AST, scope: Scope) -> None:
-        for child in ast.iter_child_nodes(node):
+    def _below(self, node: ast.AST, scope: Scope) -> None:
+        for child in children(node):
             self.visit(child, scope)
 
     # ---- flows
@@ -160,12 +196,13 @@ class _Reader:
             case ast.Name(id=name):
                 self._pour(home.cell(name), value, scope)
                 if home.kind == "class":
-                    self._pour(self.p.field_cell(name), value, scope)
+                    self._set_field(name, value, scope)
             case ast.Attribute(attr=attr):
-                self._pour(self.p.field_cell(attr), value, scope)
+                self._set_field(attr, value, scope)
             case ast.Subscript(value=ast.Name(id=name)):
                 cell = home.find(name)
-                self._pour(cell if cell is not None else set(), value, scope)
+                if cell is not None:
+                    self._pour(cell, value, scope)
             case ast.Subscript(value=inner) | ast.Starred(value=inner):
                 self._flow(inner, value, scope, home)
             case ast.Tuple(elts=targets) | ast.List(elts=targets):
@@ -176,16 +213,23 @@ class _Reader:
                 for t, part in zip(targets, parts, strict=True):
                     self._flow(t, part, scope, home)
 
-    def _pour(self, cell: set[Value], value: ast.expr, scope: Scope) -> None:
+    def _set_field(self, name: str, value: ast.expr, scope: Scope) -> None:
+        self.p.own_fields.add(name)
+        self._pour(self.p.field_cell(name), value, scope)
+
+    def _pour(self, cell: Cell, value: ast.expr, scope: Scope) -> None:
         if isinstance(value, ast.Constant) and not isinstance(value.value, str):
             return
         if not isinstance(value, ast.Compare | ast.UnaryOp):
             self.p.flows.append((cell, value, scope))
 
     def _bind(self, name: str, value: Value, scope: Scope) -> None:
-        scope.cell(name).add(value)
+        cells = [scope.cell(name)]
         if scope.kind == "class":
-            self.p.field_cell(name).add(value)
+            self.p.own_fields.add(name)
+            cells.append(self.p.field_cell(name))
+        for cell in cells:
+            cell.values |= {value}
 
     def _loop(self, target: ast.expr, things: ast.expr, scope: Scope, home: Scope) -> None:
         """`for a, b in ((x, y), ...)`: each name gets its column, where the columns are written."""
@@ -200,62 +244,63 @@ class _Reader:
     def _Assign(self, node: ast.Assign, scope: Scope) -> None:
         for t in node.targets:
             self._flow(t, node.value, scope)
-        self._children(node, scope)
+        self._below(node, scope)
 
     def _AnnAssign(self, node: ast.AnnAssign, scope: Scope) -> None:
         if isinstance(node.target, ast.Name) and scope.kind == "class":
-            self.p.field_cell(node.target.id)
+            self.p.own_fields.add(node.target.id)
         if node.value is not None:
             self._flow(node.target, node.value, scope)
-        self._children(node, scope)
+        self._below(node, scope)
 
     def _AugAssign(self, node: ast.AugAssign, scope: Scope) -> None:
         self._flow(node.target, node.value, scope)
-        self._children(node, scope)
+        self._below(node, scope)
 
     def _NamedExpr(self, node: ast.NamedExpr, scope: Scope) -> None:
         home = scope
         while home.kind == "comprehension" and home.parent is not None:
             home = home.parent
         self._pour(home.cell(node.target.id), node.value, scope)
-        self._children(node, scope)
+        self._below(node, scope)
 
     def _For(self, node: ast.For | ast.AsyncFor, scope: Scope) -> None:
         self._loop(node.target, node.iter, scope, scope)
-        self._children(node, scope)
+        self._below(node, scope)
 
     _AsyncFor = _For
 
     def _withitem(self, node: ast.withitem, scope: Scope) -> None:
         if node.optional_vars is not None:
             self._flow(node.optional_vars, node.context_expr, scope)
-        self._children(node, scope)
+        self._below(node, scope)
 
     def _ExceptHandler(self, node: ast.ExceptHandler, scope: Scope) -> None:
         if node.name:
-            scope.cell(node.name).add(EXCEPTION)
+            self._bind(node.name, EXCEPTION, scope)
             self.p.deleted.add(node.name)
-        self._children(node, scope)
+        self._below(node, scope)
 
     def _Delete(self, node: ast.Delete, scope: Scope) -> None:
         self.p.deleted |= {t.id for t in node.targets if isinstance(t, ast.Name)}
-        self._children(node, scope)
+        self._below(node, scope)
 
     def _Global(self, node: ast.Global, scope: Scope) -> None:
         scope.outer.update(dict.fromkeys(node.names, self.p.module))
 
     def _Match(self, node: ast.Match, scope: Scope) -> None:
         for case in node.cases:
-            for part in ast.walk(case.pattern):
+            for part in walk(case.pattern):
                 for name in (getattr(part, "name", None), getattr(part, "rest", None)):
                     if isinstance(name, str):
                         self._pour(scope.cell(name), node.subject, scope)
-        self._children(node, scope)
+        self._below(node, scope)
 
     def _Import(self, node: ast.Import, scope: Scope) -> None:
         for alias in node.names:
             name = alias.asname or alias.name.split(".")[0]
             self._bind(name, Ref(resolve(alias.name) if alias.asname else name), scope)
+        self._below(node, scope)
 
     def _ImportFrom(self, node: ast.ImportFrom, scope: Scope) -> None:
         module = "." * node.level + (node.module or "")
@@ -265,11 +310,12 @@ class _Reader:
             else:
                 path = resolve(f"{module}.{alias.name}")
                 self._bind(alias.asname or alias.name, Ref(path), scope)
+        self._below(node, scope)
 
     def _Call(self, node: ast.Call, scope: Scope) -> None:
         if node.args or node.keywords:
             self.p.calls.append((node, scope))
-        self._children(node, scope)
+        self._below(node, scope)
 
     # ---- scopes
     def _ClassDef(self, node: ast.ClassDef, scope: Scope) -> None:
@@ -305,7 +351,7 @@ class _Reader:
     def _function_scope(self, node: Function, scope: Scope) -> Scope:
         inner, spec = Scope("function", scope), node.args
         self.p.parameters[node] = (inner, spec)
-        self.p.returns[node] = set()
+        self.p.returns[node] = Cell()
         for name in parameter_names(spec):
             inner.cell(name)
         positional = [*spec.posonlyargs, *spec.args]
@@ -323,31 +369,30 @@ class _Reader:
         stack: list[ast.AST] = list(node.body)
         while stack:
             n = stack.pop()
-            match n:
-                case ast.Global(names=names):
-                    inner.outer.update(dict.fromkeys(names, self.p.module))
-                case ast.Nonlocal(names=names):
-                    for name in names:
-                        home = inner.parent
-                        while home and not (home.kind == "function" and name in home.cells):
-                            home = home.parent
-                        inner.outer[name] = home or self.p.module
-                case ast.Name(id=name, ctx=ast.Store()):
-                    stored.append(name)
-                case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                    stored.append(n.name)
-                    continue
-                case ast.Lambda() | ast.ListComp() | ast.SetComp() | ast.DictComp():
-                    continue
-                case ast.GeneratorExp():
-                    continue
-                case ast.Return(value=ast.expr()) | ast.Yield(value=ast.expr()):
-                    self._pour(self.p.returns[node], n.value, inner)  # type: ignore[arg-type]
-            stack.extend(ast.iter_child_nodes(n))
+            if isinstance(n, ast.Name):
+                if isinstance(n.ctx, ast.Store):
+                    stored.append(n.id)
+                continue
+            if isinstance(n, Definition | ast.ClassDef):
+                stored.append(n.name)
+                continue
+            if isinstance(n, Comprehension | ast.Lambda | ast.Constant):
+                continue
+            if isinstance(n, ast.Global):
+                inner.outer.update(dict.fromkeys(n.names, self.p.module))
+            elif isinstance(n, ast.Nonlocal):
+                for name in n.names:
+                    home = inner.parent
+                    while home and not (home.kind == "function" and name in home.cells):
+                        home = home.parent
+                    inner.outer[name] = home or self.p.module
+            elif isinstance(n, ast.Return | ast.Yield | ast.YieldFrom) and n.value is not None:
+                self._pour(self.p.returns[node], n.value, inner)
+            stack.extend(children(n))
         for name in stored:
             inner.cell(name)
 
-    def _comprehension_scope(self, node: Comprehension, scope: Scope) -> None:
+    def _comprehension(self, node: Comprehension, scope: Scope) -> None:
         inner = Scope("comprehension", scope, outer=scope.outer)
         self.p.comprehensions[node] = inner
         for i, g in enumerate(node.generators):
@@ -359,7 +404,7 @@ class _Reader:
         for part in [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]:
             self.visit(part, inner)
 
-    _ListComp = _SetComp = _DictComp = _GeneratorExp = _comprehension_scope
+    _ListComp = _SetComp = _DictComp = _GeneratorExp = _comprehension
 
 
 def _note_solid(s: ast.stmt, scope: Scope) -> None:

@@ -7,35 +7,36 @@ are not told apart, nor are two objects that have an attribute of the same name.
 """
 
 import ast
+from collections import deque
 from collections.abc import Iterable
 from functools import lru_cache
 
 from researcher_evals.scorers.neural_memory import gate_texts
-from researcher_evals.scorers.neural_memory.gate_names import BUILTINS, members, resolve
+from researcher_evals.scorers.neural_memory.gate_names import BUILTINS, is_open, resolve
 from researcher_evals.scorers.neural_memory.gate_scopes import (
     FOREIGN_CLASS,
     NOTHING,
+    Cell,
+    Definition,
     Function,
     Own,
     Program,
     Ref,
     Scope,
     Text,
-    Value,
     Values,
     parameter_names,
 )
 from researcher_evals.scorers.neural_memory.gate_texts import texts, without_texts
 
-MAX_WORK = 1_000_000  # evaluated expressions, about two seconds
-MAX_MEMBERS = 2  # of a module: `Module.forward`
+MAX_WORK = 1_000_000  # evaluated expressions, a few seconds
 
 # Calls that give back what they are given, or a part of it.
 PASS_ON = frozenset(
     "iter next list tuple dict set frozenset sorted reversed zip filter min max enumerate".split()
 )
-APPLY = frozenset("builtins.map itertools.starmap itertools.accumulate functools.reduce".split())
 PASS_ON_MODULES = frozenset("functools operator itertools copy collections weakref".split())
+APPLY = frozenset("builtins.map itertools.starmap itertools.accumulate functools.reduce".split())
 TAKERS = frozenset("get setdefault pop popitem popleft values items keys copy __getitem__".split())
 GIVERS = frozenset("append add insert extend update setdefault appendleft __setitem__".split())
 
@@ -54,24 +55,53 @@ class Aliases:
     def __init__(self, program: Program):
         self.program = program
         self._work = 0
-        self._known: dict[ast.AST, Values] = {}
-        changed = True
-        while changed:
-            self._known.clear()
-            changed = False
-            for cell, node, scope in program.flows:
-                changed |= _pour(cell, self.of(node, scope))
-            for call, scope in program.calls:
-                changed |= self._pass_arguments(call, scope)
+        self._known: dict[ast.AST, Values] | None = None
+        self._task = -1
+        self._cases = {
+            getattr(ast, n[1:]): getattr(self, n) for n in dir(self) if hasattr(ast, n[1:])
+        }
+        count = len(program.flows)
+        self._pending = deque(range(count + len(program.calls)))
+        waiting = self._waiting = set(self._pending)
+        while self._pending:
+            self._task = self._pending.popleft()
+            waiting.discard(self._task)
+            if self._task < count:
+                cell, node, scope = program.flows[self._task]
+                self._pour(cell, self.of(node, scope))
+            else:
+                self._pass_arguments(*program.calls[self._task - count])
+        self._known = {}  # from here on nothing changes
 
+    def _read(self, cell: Cell) -> Values:
+        if self._known is None:
+            cell.readers.add(self._task)
+        return cell.values
+
+    def _pour(self, cell: Cell, values: Values) -> None:
+        """Adds values to a cell. Too many texts become an unknown one."""
+        new = values - cell.values
+        if not new:
+            return
+        added = texts(new)
+        if added and len(texts(cell.values)) + len(added) > gate_texts.MAX_TEXTS:
+            new = (without_texts(new) | {Text(gate_texts.blur(added))}) - cell.values
+            if not new:
+                return
+        cell.values |= new
+        for task in cell.readers - self._waiting:
+            self._waiting.add(task)
+            self._pending.append(task)
+
+    # ---- names
     def lookup(self, name: str, scope: Scope, line: int) -> Values:
         """What a name that is read at `line` of `scope` may stand for."""
-        start = scope = scope.outer.get(name, scope)
+        start = scope.outer.get(name, scope)
         found: Values = NOTHING
         holder: Scope | None = start
         while holder is not None:
             if name in holder.cells and (holder.kind != "class" or holder is start):
-                found |= frozenset(holder.cells[name])
+                found |= self._read(holder.cells[name])
                 if holder.kind in {"function", "comprehension"} or name not in BUILTINS:
                     return found
                 # What a module or class binds later, or perhaps never, is the builtin till then.
@@ -92,67 +122,108 @@ class Aliases:
             scope = scope.parent
         return False
 
+    # ---- expressions
     def of(self, node: ast.expr, scope: Scope) -> Values:
         """What an expression may stand for; nothing where it is the submission's own object."""
-        if node in self._known:
-            return self._known[node]
-        self._work += 1
-        if self._work > MAX_WORK:
-            raise TooTangled
-        found = self._known[node] = self._of(node, scope)
-        return found
+        case = self._cases.get(type(node))
+        if case is None:
+            return NOTHING
+        if self._known is None:
+            self._work += 1
+            if self._work > MAX_WORK:
+                raise TooTangled
+            return case(node, scope)  # type: ignore[no-any-return]
+        if node not in self._known:
+            self._known[node] = case(node, scope)
+        return self._known[node]
 
-    def _of(self, node: ast.expr, scope: Scope) -> Values:
-        match node:
-            case ast.Name(id=name):
-                return self.lookup(name, scope, node.lineno)
-            case ast.Attribute(value=base, attr=attr):
-                return self.attribute(base, attr, scope)
-            case ast.Call():
-                return self._call(node, scope)
-            case ast.Constant(value=str(text)):
-                return gate_texts.of_constant(text)
-            case ast.Subscript(value=base, slice=index):
-                values = self.of(base, scope)
-                if isinstance(index, ast.Slice) and texts(values):
-                    return without_texts(values) | gate_texts.slices(values, index)
-                return values
-            case ast.BinOp(left=left, op=op, right=right):
-                a, b = self.of(left, scope), self.of(right, scope)
-                joined = gate_texts.concatenate([a, b]) if isinstance(op, ast.Add) else NOTHING
-                filled = gate_texts.templates(a) if isinstance(op, ast.Mod) else NOTHING
-                return without_texts(a | b) | joined | filled
-            case ast.JoinedStr(values=parts):
-                return gate_texts.concatenate([self._piece(p, scope) for p in parts])
-            case ast.IfExp(body=first, orelse=second):
-                return self._all([first, second], scope)
-            case ast.BoolOp(values=parts) | ast.Tuple(elts=parts) | ast.List(elts=parts):
-                return self._all(parts, scope)
-            case ast.Dict(values=parts) | ast.Set(elts=parts):
-                return self._all(parts, scope)
-            case ast.NamedExpr() | ast.Starred() | ast.Await():
-                return self.of(node.value, scope)
-            case ast.ListComp() | ast.SetComp() | ast.GeneratorExp():
-                return self.of(node.elt, self.program.comprehensions[node])
-            case ast.DictComp():
-                return self.of(node.value, self.program.comprehensions[node])
-            case ast.Lambda():
-                return frozenset({Own(node)})
-        return NOTHING
+    def _Name(self, node: ast.Name, scope: Scope) -> Values:
+        return self.lookup(node.id, scope, node.lineno)
+
+    def _Attribute(self, node: ast.Attribute, scope: Scope) -> Values:
+        return self.attribute(node.value, node.attr, scope)
+
+    def _Constant(self, node: ast.Constant, scope: Scope) -> Values:
+        return gate_texts.of_constant(node.value) if isinstance(node.value, str) else NOTHING
+
+    def _Subscript(self, node: ast.Subscript, scope: Scope) -> Values:
+        values = self.of(node.value, scope)
+        if isinstance(node.slice, ast.Slice) and texts(values):
+            return without_texts(values) | gate_texts.slices(values, node.slice)
+        return values
+
+    def _BinOp(self, node: ast.BinOp, scope: Scope) -> Values:
+        a, b = self.of(node.left, scope), self.of(node.right, scope)
+        if not a and not b:
+            return NOTHING
+        joined = gate_texts.concatenate([a, b]) if isinstance(node.op, ast.Add) else NOTHING
+        filled = gate_texts.templates(a) if isinstance(node.op, ast.Mod) else NOTHING
+        return without_texts(a | b) | joined | filled
+
+    def _JoinedStr(self, node: ast.JoinedStr, scope: Scope) -> Values:
+        return gate_texts.concatenate([self._piece(p, scope) for p in node.values])
+
+    def _IfExp(self, node: ast.IfExp, scope: Scope) -> Values:
+        return self.of(node.body, scope) | self.of(node.orelse, scope)
+
+    def _BoolOp(self, node: ast.BoolOp, scope: Scope) -> Values:
+        return self._all(node.values, scope)
+
+    def _Tuple(self, node: ast.Tuple | ast.List | ast.Set, scope: Scope) -> Values:
+        return self._all(node.elts, scope)
+
+    _List = _Set = _Tuple
+
+    def _Dict(self, node: ast.Dict, scope: Scope) -> Values:
+        return self._all(node.values, scope)
+
+    def _NamedExpr(self, node: ast.NamedExpr | ast.Starred | ast.Await, scope: Scope) -> Values:
+        return self.of(node.value, scope)
+
+    _Starred = _Await = _NamedExpr
+
+    def _ListComp(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp, _: Scope) -> Values:
+        return self.of(node.elt, self.program.comprehensions[node])
+
+    _SetComp = _GeneratorExp = _ListComp
+
+    def _DictComp(self, node: ast.DictComp, _: Scope) -> Values:
+        return self.of(node.value, self.program.comprehensions[node])
+
+    def _Lambda(self, node: ast.Lambda, _: Scope) -> Values:
+        return frozenset({Own(node)})
 
     def attribute(self, base: ast.expr, attr: str, scope: Scope) -> Values:
         """What `base.attr` may stand for."""
         if attr == "__class__":
             return NOTHING if self.is_self(base, scope) else frozenset({FOREIGN_CLASS})
+        if isinstance(base, ast.Call) and getattr(base.func, "id", "") == "super":
+            return self._inherited(attr, scope)
         values = self.of(base, scope)
+        if not values:
+            return self._read(self.program.field_cell(attr))
         refs = [v for v in values if isinstance(v, Ref)]
         found = NOTHING.union(*(_member(r.path, attr) for r in refs))
-        if refs and len(refs) == len(values):
+        if len(refs) == len(values):
             return found
-        return found | frozenset(self.program.fields.get(attr, ()))
+        fields = self._read(self.program.field_cell(attr))
+        if any(isinstance(v, Own) and isinstance(v.node, ast.ClassDef) for v in values):
+            fields |= {Own(v.node, unbound=True) for v in fields if isinstance(v, Own)}
+        return found | fields
+
+    def _inherited(self, name: str, scope: Scope | None) -> Values:
+        """`super().name`"""
+        while scope is not None and scope.owner is None:
+            scope = scope.parent
+        if scope is None or scope.owner is None or scope.parent is None:
+            return NOTHING
+        bases = self._all(scope.owner.bases, scope.parent)
+        classes = [b.node for b in bases if isinstance(b, Own) and isinstance(b.node, ast.ClassDef)]
+        parts = [s for c in classes for s in c.body if isinstance(s, Definition)]
+        return frozenset(Own(s) for s in parts if s.name == name)
 
     def _all(self, parts: Iterable[ast.expr | None], scope: Scope) -> Values:
-        return NOTHING.union(*(self.of(p, scope) for p in parts if p is not None))
+        return NOTHING.union(*[self.of(p, scope) for p in parts if p is not None])
 
     def _piece(self, part: ast.expr, scope: Scope) -> Values:
         """A part of an f-string or of a join."""
@@ -161,27 +232,27 @@ class Aliases:
         return found - without_texts(found) or frozenset({Text(gate_texts.UNKNOWN)})
 
     # ---- calls
-    def _call(self, node: ast.Call, scope: Scope) -> Values:
-        args = [*node.args, *(k.value for k in node.keywords)]
+    def _Call(self, node: ast.Call, scope: Scope) -> Values:
         callees = self.of(node.func, scope)
         found: Values = NOTHING
         for f in callees:
             if isinstance(f, Own) and not isinstance(f.node, ast.ClassDef):
-                found |= self.program.returns[f.node]
+                found |= self._read(self.program.returns[f.node])
             elif isinstance(f, Ref):
-                found |= self._foreign_call(f.path, node, args, scope)
+                found |= self._foreign_call(f.path, node, scope)
         if isinstance(node.func, ast.Attribute):
             base, name = node.func.value, node.func.attr
-            if name in TAKERS:
-                found |= without_texts(self._all([base, *args], scope))
+            if name in TAKERS and not any(isinstance(f, Ref) for f in callees):
+                found |= without_texts(self._all([base, *_arguments(node)], scope))
             elif name in gate_texts.METHODS and not any(isinstance(f, Own) for f in callees):
                 found |= self._text_call(name, self.of(base, scope), node, scope)
         return found
 
-    def _foreign_call(
-        self, path: str, node: ast.Call, args: list[ast.expr], scope: Scope
-    ) -> Values:
+    def _foreign_call(self, path: str, node: ast.Call, scope: Scope) -> Values:
         root, _, name = path.rpartition(".")
+        args = _arguments(node)
+        if root == "torch" or not args:
+            return NOTHING
         if path == "builtins.getattr" and len(node.args) > 1:
             names = texts(self.of(node.args[1], scope))
             got = [self.attribute(node.args[0], n, scope) for n in names if n.isidentifier()]
@@ -190,12 +261,12 @@ class Aliases:
             return NOTHING if self.is_self(args[0], scope) else frozenset({FOREIGN_CLASS})
         if path == "builtins.chr" or (path == "builtins.str" and len(args) > 1):
             return frozenset({Text(gate_texts.HIDDEN)})
-        if path == "builtins.str" and args:
+        if path == "builtins.str":
             return self._piece(args[0], scope)
-        if path in APPLY and args:
+        if path in APPLY:
             own = [f.node for f in self.of(args[0], scope) if isinstance(f, Own)]
-            results = [self.program.returns[f] for f in own if not isinstance(f, ast.ClassDef)]
-            return NOTHING.union(*results)
+            cells = [self.program.returns[f] for f in own if not isinstance(f, ast.ClassDef)]
+            return NOTHING.union(*[self._read(c) for c in cells])
         if (root == "builtins" and name in PASS_ON) or root in PASS_ON_MODULES:
             return self._all(args, scope)
         return NOTHING
@@ -205,44 +276,49 @@ class Aliases:
             return NOTHING
         if name == "join":
             parts = node.args[0] if node.args else None
-            written = isinstance(parts, ast.List | ast.Tuple)
-            pieces = [self._piece(p, scope) for p in parts.elts] if written else None  # type: ignore[union-attr]
+            pieces = None
+            if isinstance(parts, ast.List | ast.Tuple):
+                pieces = [self._piece(p, scope) for p in parts.elts]
             return gate_texts.join(texts(base), pieces)
         return gate_texts.method(name, base, node)
 
     # ---- arguments
-    def _pass_arguments(self, call: ast.Call, scope: Scope) -> bool:
-        """Lets the arguments of a call flow to where they go; says whether anything was new."""
+    def _pass_arguments(self, call: ast.Call, scope: Scope) -> None:
+        """Lets the arguments of a call flow to where they go."""
         given = [self.of(a, scope) for a in call.args]
         named = [(k.arg, self.of(k.value, scope)) for k in call.keywords]
-        everything = NOTHING.union(*given, *(v for _, v in named))
+        everything = NOTHING.union(*given, *[v for _, v in named])
         if not everything:
-            return False
-        changed = False
+            return
         starred = any(isinstance(a, ast.Starred) for a in call.args)
         for f in self.of(call.func, scope):
             if isinstance(f, Own) and isinstance(f.node, ast.ClassDef):
                 for constructor in self.program.constructors[f.node]:
-                    changed |= self._bind(constructor, 1, given, named, starred)
+                    self._bind(constructor, 1, given, named, starred)
                 for key, v in named:  # a dataclass sets its fields
-                    changed |= _pour(self.program.field_cell(key), v) if key else False
+                    if key:
+                        self._pour(self.program.field_cell(key), v)
             elif isinstance(f, Own):
-                changed |= self._bind(f.node, 0, given, named, starred)
-                if isinstance(call.func, ast.Attribute) and f.node in self.program.methods:
-                    changed |= self._bind(f.node, 1, given, named, starred)
+                # A call fills in `self`, but `Class.method(x)` does not.
+                method = f.node in self.program.methods and not self._is_static(f.node)
+                for skip in {int(method and not f.unbound), int(method)}:
+                    self._bind(f.node, skip, given, named, starred)
             elif f == Ref("builtins.setattr") and len(given) == 3:
                 for t in texts(given[1]):
-                    changed |= _pour(self.program.field_cell(t), given[2])
+                    self._pour(self.program.field_cell(t), given[2])
         if isinstance(call.func, ast.Attribute) and call.func.attr in GIVERS:
-            changed |= self._give(call.func.value, without_texts(everything), scope)
+            self._give(call.func.value, without_texts(everything), scope)
         # `map(f, things)`: a function that is handed on may be called with what goes with it.
-        for v in everything:
+        refs = frozenset(v for v in everything if isinstance(v, Ref))
+        for v in everything if refs else NOTHING:
             if isinstance(v, Own) and not isinstance(v.node, ast.ClassDef):
                 inner, spec = self.program.parameters[v.node]
-                rest = without_texts(everything - {v})
-                for name in parameter_names(spec) if rest else []:
-                    changed |= _pour(inner.cell(name), rest)
-        return changed
+                for name in parameter_names(spec):
+                    if name != inner.myself:
+                        self._pour(inner.cell(name), refs)
+
+    def _is_static(self, function: Function) -> bool:
+        return self.program.parameters[function][0].myself is None
 
     def _bind(
         self,
@@ -251,49 +327,38 @@ class Aliases:
         given: list[Values],
         named: list[tuple[str | None, Values]],
         starred: bool,
-    ) -> bool:
+    ) -> None:
         """Binds arguments to the parameters after the first `skip`."""
         inner, spec = self.program.parameters[function]
         order = [a.arg for a in [*spec.posonlyargs, *spec.args]][skip:]
-        names = parameter_names(spec)
-        changed = False
+        names = [n for n in parameter_names(spec) if n != inner.myself or not skip]
         rest = [spec.vararg.arg] if spec.vararg else []
+        extra = [spec.kwarg.arg] if spec.kwarg else []
         for i, v in enumerate(given):
             # What stands behind a star may be any argument from there on.
             targets = [*order[i:], *rest] if starred else order[i : i + 1] or rest
             for name in targets if v else []:
-                changed |= _pour(inner.cell(name), v)
+                self._pour(inner.cell(name), v)
         for key, v in named:
-            extra = spec.kwarg.arg if spec.kwarg else None
-            for name in names if key is None else [key if key in names else extra]:
-                if v and name:
-                    changed |= _pour(inner.cell(name), v)
-        return changed
+            targets = names if key is None else [key] if key in names else extra
+            for name in targets if v else []:
+                self._pour(inner.cell(name), v)
 
-    def _give(self, container: ast.expr, values: Values, scope: Scope) -> bool:
+    def _give(self, container: ast.expr, values: Values, scope: Scope) -> None:
         """`container.append(value)` and the like."""
-        match container:
-            case ast.Name(id=name):
-                cell = scope.find(name)
-                return cell is not None and _pour(cell, values)
-            case ast.Attribute(attr=attr):
-                return _pour(self.program.field_cell(attr), values)
-        return False
+        if isinstance(container, ast.Name):
+            cell = scope.find(container.id)
+            if cell is not None:
+                self._pour(cell, values)
+        elif isinstance(container, ast.Attribute):
+            self._pour(self.program.field_cell(container.attr), values)
+
+
+def _arguments(node: ast.Call) -> list[ast.expr]:
+    return [*node.args, *(k.value for k in node.keywords)]
 
 
 @lru_cache(maxsize=4096)
 def _member(path: str, attr: str) -> Values:
-    """`path.attr`, or nothing where that is deep inside a class."""
-    longer = resolve(f"{path}.{attr}")
-    return frozenset({Ref(longer)}) if members(longer) <= MAX_MEMBERS else NOTHING
-
-
-def _pour(cell: set[Value], values: Iterable[Value]) -> bool:
-    """Adds values to a cell; says whether any was new. Too many texts become an unknown one."""
-    new = {v for v in values if v not in cell}
-    added = texts(new)
-    if added and len(texts(cell)) + len(added) > gate_texts.MAX_TEXTS:
-        new = set(without_texts(new)) | {Text(gate_texts.blur(added))}
-        new -= cell
-    cell |= new
-    return bool(new)
+    """`path.attr` of a module; the attributes of classes and functions are not followed."""
+    return frozenset({Ref(resolve(f"{path}.{attr}"))}) if is_open(path) else NOTHING

@@ -13,7 +13,7 @@ SATURATED = 60.0  # sigmoid(60) is 1 to 64 bits
 HOPS = 7  # how far back the input of a hand-written sigmoid is searched
 BOUNDED = ("tanh", "hardtanh", "hardsigmoid", "erf")
 TAKES_APART = (
-    "split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes", "slice", "select", "unbind"
+    "chunk", "split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes", "slice", "select", "unbind"
 )  # fmt: skip
 
 

@@ -24,10 +24,13 @@ from .criteria import (
 )
 from .finding import CRITERIA, Finding
 from .gates import find_gates
-from .memory import find_memory
-from .program import Program
+from .memory import Memory, find_memory
+from .operations import REARRANGING
+from .program import Program, live_values
+from .graph import Graph
 from .live import disagreement
-from .tape import BadRecord, Record, Tape, read_record
+from .streams import memory_sources
+from .tape import BadRecord, Record, Tape, read_records
 from .write_gates import write_gates
 
 @dataclass(frozen=True)
@@ -45,18 +48,54 @@ def nothing(outcome: str, why: str) -> Verdict:
     return Verdict({c: Finding(False, f"{outcome}: {why}") for c in CRITERIA}, outcome, why)
 
 
-def judge_record(record: Record) -> Verdict:
-    """The findings about a submission: what holds in training and in evaluation mode alike."""
+def judge_records(records: list[Record]) -> Verdict:
+    """The findings about a submission: what holds in every mode and, for a pass, at usual sizes."""
+    verdict = _judge_modes(records[0])
+    if all(f.holds for f in verdict.findings.values()):
+        usual = records[1]
+        odd = lines_without_effect(records[0], usual)
+        if odd:
+            verdict.info["other program at the starter's sizes"] = odd
+            verdict = _both(verdict, judge_tape(usual, usual.tapes["train"]), "at the starter's sizes")
+    return verdict
+
+
+def lines_without_effect(record: Record, usual: Record) -> list[str]:
+    """What does something in the examined model, and nothing in one of the starter's sizes.
+
+    Code may branch on its sizes; where it does, the usual size has to be judged as well.
+    """
+    return sorted(live_operations(record) - live_operations(usual))
+
+
+def live_operations(record: Record) -> set[str]:
+    """The operations that move the logits, as `line 84: mul`."""
+    graph = Graph(record.tapes["train"])
+    live = live_values(graph, torch.Generator().manual_seed(5))
+    nodes = {graph.node(r) for r in live if not graph.node(r).leaf}
+    return {f"line {n.line}: {ALIKE.get(n.base, n.base)}" for n in nodes if n.base not in REARRANGING}
+
+
+# Which of these runs depends on shapes alone.
+ALIKE = dict.fromkeys(("mm", "bmm", "mv", "dot", "addmm", "matmul", "mul", "sum"), "product")
+
+
+def _judge_modes(record: Record) -> Verdict:
     verdicts = {mode: judge_tape(record, tape) for mode, tape in record.tapes.items()}
     verdict = verdicts["train"]
     other = verdicts.get("eval")
-    if other is None or verdict.outcome != "graded":
+    return verdict if other is None else _both(verdict, other, "in evaluation mode")
+
+
+def _both(verdict: Verdict, other: Verdict, where: str) -> Verdict:
+    """What holds in two verdicts alike; the second one's evidence says where it was found."""
+    if verdict.outcome != "graded":
         return verdict
     if other.outcome != "graded":
         return other
     for c, finding in other.findings.items():
         if verdict.findings[c].holds and not finding.holds:
-            text = f"in evaluation mode: {finding.evidence}"
+            text = f"{where}: {finding.evidence}"
             verdict.findings[c] = Finding(False, text, finding.numbers)
     return verdict
 
@@ -70,6 +109,8 @@ def judge_tape(record: Record, tape: Tape) -> Verdict:
         why = f"changing token {leak[0]} changes the logits of the earlier position {leak[1]}"
         return nothing("invalid", why)
     memory = find_memory(program)
+    if not has_effect(program, memory):
+        return nothing("invalid", "the memory has next to no effect on the logits")
     gates = find_gates(program)
     on_write = [g for t in memory.middle_steps() for g in write_gates(program, memory, gates, t)]
     findings = {
@@ -83,6 +124,18 @@ def judge_tape(record: Record, tape: Tape) -> Verdict:
     return Verdict(findings, info={"steps": memory.steps, "operations": len(program.graph.order)})
 
 
+EFFECT = 1e-5
+
+
+def has_effect(program: Program, memory: Memory) -> bool:
+    """Whether another memory would change the logits by more than a rounding error of training."""
+    sources = memory_sources(program, memory)
+    if not sources:
+        return True  # there is no memory to have one: the criteria say so
+    run = program.graph.run({r: program.noisy(r) for r in sources})
+    return run.moved(program.logits, EFFECT)
+
+
 MEMORY = 8 * 2**30
 CPU_SECONDS = 120
 
@@ -91,13 +144,13 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     try:
-        record = read_record(sys.stdin.readline())
-        verdict = judge_record(record)
+        records = read_records(sys.stdin.readline())
+        verdict = judge_records(records)
         message = json.loads(sys.stdin.readline())
-        why = message["failed"] or disagreement(record, message["request"], message["logits"])
+        why = message["failed"] or disagreement(records, message["request"], message["logits"])
         if why:
             verdict = nothing("untraceable", why)
-        untrainable = record.backward_error if record.gradients is None else ""
+        untrainable = next((r.backward_error for r in records if r.gradients is None), "")
     except BadRecord as e:
         verdict, untrainable = nothing("untraceable", str(e)), ""
     except MemoryError:

@@ -8,7 +8,6 @@ import torch
 
 from .graph import differs
 from .program import Program
-from .protocol import MODEL
 from .tape import Ref
 
 SMALLEST = 4  # a smaller axis counts heads or window slots, not memory dimensions
@@ -25,7 +24,7 @@ class Matrices:
     def __init__(self, program: Program, square: bool):
         self.program, self.square = program, square
         g = program.graph
-        self.not_memory = {program.length, program.batch, MODEL["max_seq_len"]}
+        self.not_memory = {program.length, program.batch, program.record.setting.model["max_seq_len"]}
         flat: set[Ref] = set()
         self.refs: set[Ref] = set()
         for n in g.order:

@@ -13,11 +13,11 @@ Value = Any
 # Values pass through these unchanged, only rearranged.
 REARRANGING = frozenset(
     """
-    _reshape_alias _to_copy _unsafe_view alias as_strided as_strided_scatter cat clone contiguous
+    _reshape_alias _to_copy _unsafe_view alias as_strided as_strided_scatter cat chunk clone contiguous
     copy detach diagonal expand expand_as flatten flip lift_fresh lift_fresh_copy movedim narrow
     permute reshape roll select select_scatter slice slice_scatter split split_with_sizes squeeze
-    stack t transpose unbind unflatten unfold unsafe_chunk unsafe_split unsafe_split_with_sizes
-    unsqueeze view
+    resolve_conj resolve_neg stack swapaxes t transpose unbind unflatten unfold unsafe_chunk unsafe_split unsafe_split_with_sizes
+    unsqueeze view view_as view_as_complex view_as_real
     """.split()
 )
 
@@ -25,7 +25,7 @@ ARITHMETIC = frozenset(
     """
     _conj abs absolute acos acosh add addmm amax amin angle any all arange argmax argmin argsort
     asin asinh atan atan2 atanh baddbmm bitwise_and bitwise_not bitwise_or bitwise_xor bmm ceil
-    celu clamp clamp_max clamp_min complex constant_pad_nd convolution copysign cos cosh count_nonzero
+    celu clamp clip clamp_max clamp_min complex constant_pad_nd convolution copysign cos cosh count_nonzero
     cummax cummin cumprod cumsum deg2rad diag_embed div dot elu embedding eq erf erfc erfinv exp exp2
     expm1 exponential eye fill floor floor_divide fmax fmin fmod frac full full_like gather ge gelu
     glu gt hardsigmoid hardswish hardtanh heaviside index index_add index_copy index_fill index_put
@@ -49,8 +49,20 @@ ARITHMETIC = frozenset(
     hardtanh_backward hardsigmoid_backward leaky_relu_backward log_sigmoid_backward
     native_layer_norm_backward embedding_dense_backward select_backward slice_backward
     diagonal_backward unfold_backward convolution_backward value_selecting_reduction_backward
-    index_select_backward masked_fill_backward _fused_rms_norm_backward native_group_norm_backward
+    index_select_backward _fused_rms_norm_backward native_group_norm_backward
     mish_backward hardswish_backward
+    _cdist_backward _conj_physical _convolution _euclidean_dist _fft_c2c _fft_c2r _fft_r2c
+    _linalg_solve_ex _logcumsumexp _masked_softmax _native_batch_norm_legit
+    _native_batch_norm_legit_no_training _pdist_forward _prelu_kernel _prelu_kernel_backward
+    _slow_conv2d_forward _unsafe_index _unsafe_index_put _weight_norm adaptive_avg_pool1d
+    addr addbmm addcdiv addcmul addmv aminmax argwhere avg_pool2d batch_norm binary_cross_entropy
+    binary_cross_entropy_with_logits broadcast_to bucketize cdist conj conv1d conv2d diag diff
+    digamma dist einsum frac gcd glu_backward hardshrink huber_loss hypot i0 im2col imag
+    index_reduce inverse kl_div kthvalue l1_loss layer_norm lcm lerp lgamma linalg_cholesky_ex
+    linalg_eigh linalg_lu_factor_ex linear masked_select matrix_exp matrix_power median mode
+    mse_loss_backward multiply nanmean nansum native_batch_norm nll_loss_forward positive put real
+    relu6 renorm scaled_dot_product_attention signbit smooth_l1_loss softshrink
+    softshrink_backward tile unique_dim xlogy native_batch_norm_backward
     """.split()
 )
 
@@ -73,8 +85,11 @@ def base_name(op: str) -> str:
     return op.split(".")[0]
 
 
+ALLOWED = ARITHMETIC | REARRANGING | EMPTY | {"item"}
+
+
 def allowed(op: str) -> bool:
-    return base_name(op) in ARITHMETIC | REARRANGING | EMPTY or op == "item"
+    return base_name(op) in ALLOWED
 
 
 def _as_strided(x: torch.Tensor, *args: Any) -> torch.Tensor:

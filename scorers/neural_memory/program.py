@@ -6,13 +6,35 @@ import torch
 
 from .graph import Changed, Graph, Replacement, relative
 from .operations import REARRANGING
-from .protocol import record_request
 from .tape import Record, Ref, Tape
 
 Measure = Callable[[torch.Tensor], torch.Tensor]
 
 LIVE = 1e-7  # a value whose gradient to the logits is below this does nothing
 DEPENDS = 1e-10  # a relative change above this is a dependence (the replay has 1e-16)
+
+
+def live_values(graph: Graph, generator: torch.Generator) -> set[Ref]:
+    """The values that the logits react to: by gradients, with `detach` as identity."""
+    leaves = {
+        r: graph.base[r].clone().requires_grad_()
+        for n in graph.order
+        if not n.inputs
+        for r in graph.refs(n)
+        if graph.is_float(r)
+    }
+    run = graph.run(leaves, differentiable=True)
+    refs = [r for r, v in run.new.items() if v.requires_grad]
+    logits = run[graph.logits]
+    weights = torch.randn(logits.shape, generator=generator, dtype=torch.float64)
+    grads = torch.autograd.grad(
+        (logits * weights).sum(), [run[r] for r in refs], allow_unused=True
+    )
+    return {
+        r
+        for r, g in zip(refs, grads, strict=True)
+        if g is not None and g.numel() and g.nan_to_num().abs().max().item() > LIVE
+    }
 
 
 class Program:
@@ -35,7 +57,7 @@ class Program:
         self.batch, self.length = self.graph.shape(self.graph.input)
         self.vocabulary = self.graph.shape(self.logits)[-1]
         self._find_dependences()
-        self._find_live()
+        self.live = live_values(self.graph, self.generator)
         self._find_learning()
 
     # ---- dependences
@@ -53,26 +75,6 @@ class Program:
                     self.depends.setdefault(r, set()).add(t)
         self.latest = {r: max(s) for r, s in self.depends.items()}
 
-    def _find_live(self) -> None:
-        """Gradients of a random projection of the logits, with `detach` as identity."""
-        leaves = {
-            r: self.base[r].clone().requires_grad_()
-            for n in self.graph.order
-            if not n.inputs
-            for r in self.graph.refs(n)
-            if self.graph.is_float(r)
-        }
-        run = self.graph.run(leaves, differentiable=True)
-        weights = self.noise(self.base[self.logits], 1.0)
-        refs = [r for r, v in run.new.items() if v.requires_grad]
-        loss = (run[self.logits] * weights).sum()
-        grads = torch.autograd.grad(loss, [run[r] for r in refs], allow_unused=True)
-        self.live = {
-            r
-            for r, g in zip(refs, grads, strict=True)
-            if g is not None and g.numel() and g.nan_to_num().abs().max().item() > LIVE
-        }
-
     def _find_learning(self) -> None:
         """Compares the tape's own gradients with those of the real backward pass.
 
@@ -80,7 +82,7 @@ class Program:
         criterion can ask whether a parameter learns through one of them. Where they do not (a
         custom autograd function, say), all that is known is whether the parameter learns at all.
         """
-        weights = torch.tensor(record_request()["loss_weights"], dtype=torch.float64)
+        weights = torch.tensor(self.record.setting.loss_weights(), dtype=torch.float64)
         loss_weights = weights.reshape(self.base[self.logits].shape)
         floats = {
             r: self.base[r].clone().requires_grad_()
@@ -175,6 +177,16 @@ class Program:
             free = self.gradients(target, fixed, measure)
             found |= {k: g for k, g in free.items() if k not in self.understood}
         return {k: g for k, g in found.items() if self.learnable(k)}
+
+    def parameters_by_distance(self, r: Ref) -> list[str]:
+        """The names of the parameters upstream of a value, nearest first."""
+        found: list[str] = []
+        seen, frontier = {r.node}, [r.node]
+        while frontier:
+            found += [n.name for i in frontier if (n := self.graph.nodes[i]).leaf == "param"]
+            frontier = list({i.node for n in frontier for i in self.graph.nodes[n].inputs} - seen)
+            seen.update(frontier)
+        return found
 
     def learnable(self, name: str) -> bool:
         """Whether a real backward pass reached the parameter (if backward raised: unknown, yes)."""

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .operations import allowed
+from .protocol import SETTINGS, Setting
 
 MAX_BYTES = 64 * 2**20
 MAX_NODES = 60_000
@@ -75,12 +76,12 @@ class Tape:
 
 @dataclass(frozen=True)
 class Record:
-    """All that one submission left."""
+    """What a submission left about its model in one setting."""
 
+    setting: Setting
     tapes: dict[str, Tape]  # by mode: train, and eval where it differs
     memory_is_module: bool
     memory_instances: int
-    memory_parameters: frozenset[str]
     gradients: dict[str, float] | None  # max |gradient| by parameter; None: backward raised
     backward_error: str
 
@@ -182,29 +183,30 @@ def _tape(raw: Any) -> Tape:
     return Tape(tuple(nodes), logits, problems)
 
 
-def read_record(text: str | bytes) -> Record:
-    """The record as typed data.
+def _record(raw: Any, setting: Setting) -> Record:
+    modes = raw["modes"]
+    tapes = {m: _tape(modes[m]) for m in setting.modes if modes[m] != "as train" or m == "train"}
+    gradients = raw.get("gradients")
+    if gradients is not None:
+        gradients = {str(k): float(v) for k, v in gradients.items()}
+    return Record(
+        setting,
+        tapes,
+        raw["memory_is_module"] is True,
+        int(raw["memory_instances"]),
+        gradients,
+        str(raw.get("backward_error", ""))[:500],
+    )
+
+
+def read_records(text: str | bytes) -> list[Record]:
+    """The records as typed data, one a setting.
 
     Raises:
-        BadRecord: it is too large, malformed, or uses an operation that may not be replayed.
+        BadRecord: they are too large, malformed, or use an operation that may not be replayed.
     """
     _check(len(text) <= MAX_BYTES, f"the record is larger than {MAX_BYTES >> 20} MiB")
     try:
-        raw = json.loads(text)
-        modes = raw["modes"]
-        tapes = {"train": _tape(modes["train"])}
-        if modes["eval"] != "as train":
-            tapes["eval"] = _tape(modes["eval"])
-        gradients = raw.get("gradients")
-        if gradients is not None:
-            gradients = {str(k): float(v) for k, v in gradients.items()}
-        return Record(
-            tapes,
-            raw["memory_is_module"] is True,
-            int(raw["memory_instances"]),
-            frozenset(str(n) for n in raw["memory_parameters"]),
-            gradients,
-            str(raw.get("backward_error", ""))[:500],
-        )
+        return [_record(r, s) for r, s in zip(json.loads(text), SETTINGS, strict=True)]
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as e:
         raise BadRecord(f"the record is malformed: {type(e).__name__}: {e}"[:300]) from e

@@ -60,8 +60,8 @@ def _decay_parameters(
         if abs(retention) < 1e-6:
             return [], retention
     found = program.learned_by(state, fixed, LEAST)
-    upstream = {program.graph.nodes[i].name for i in program.graph.ancestors(write.births)}
-    return sorted(found, key=lambda name: name in upstream), retention
+    nearest = program.parameters_by_distance(state)
+    return sorted(found, key=nearest.index), retention
 
 
 def _hold(

@@ -8,6 +8,7 @@ and leaves nothing but its logits. Nothing that either prints is read.
 import importlib.util
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from recorder import Recorder, encode_tensor
 
 HERE = Path(__file__).parent
 SUBMISSION = str(HERE / "submission.py")
+CPU_SECONDS = 60  # the model of the examination is tiny: a second is plenty
 
 
 def eager_compile(model: Any = None, **_: Any) -> Any:
@@ -90,8 +92,15 @@ def plain(model: Any, ids: torch.Tensor, train: bool, config: dict[str, Any]) ->
     return logits_of(model(ids), (*ids.shape, config["model"]["vocab_size"]))
 
 
-def record(config: dict[str, Any], out: Path) -> None:
+def record(request: dict[str, Any], out: Path) -> None:
     module = load()
+    seed = request["seed"]
+    found = [examine(module, {"seed": seed, **setting}) for setting in request["settings"]]
+    out.write_text(json.dumps(found))
+
+
+def examine(module: Any, config: dict[str, Any]) -> dict[str, Any]:
+    """The record of the model in one setting."""
     memory_class = getattr(module, "NeuralMemory", None)
     is_module = isinstance(memory_class, type) and issubclass(memory_class, torch.nn.Module)
     model = build(module, config)
@@ -109,14 +118,11 @@ def record(config: dict[str, Any], out: Path) -> None:
     result: dict[str, Any] = {
         "memory_is_module": is_module,
         "memory_instances": len(memories),
-        "memory_parameters": sorted(
-            {n for n, p in model.named_parameters() for m in memories for q in m.parameters() if p is q}
-        ),
         "modes": {},
     }
     try:
         y = plain(model, ids, True, config)
-        weights = torch.tensor(config["loss_weights"]).view(ids.shape[0], ids.shape[1], -1)
+        weights = torch.tensor(config["loss_weights"]).view(y.shape)
         (y * weights).sum().backward()
         result["gradients"] = {
             n: 0.0 if p.grad is None else p.grad.abs().max().item()
@@ -126,12 +132,11 @@ def record(config: dict[str, Any], out: Path) -> None:
         result["backward_error"] = f"{type(e).__name__}: {e}"[:500]
     for p in model.parameters():
         p.grad = None
-    for mode, train in (("train", True), ("eval", False)):
+    for mode in config["modes"]:
         restore()
-        result["modes"][mode] = tape(model, ids, train, config, memories)
-    if result["modes"]["train"] == result["modes"]["eval"]:
-        result["modes"]["eval"] = "as train"
-    out.write_text(json.dumps(result))
+        made = tape(model, ids, mode == "train", config, memories)
+        result["modes"][mode] = "as train" if made == result["modes"].get("train") else made
+    return result
 
 
 def tape(
@@ -158,7 +163,7 @@ def tape(
     }
 
 
-def live(config: dict[str, Any], out: Path) -> None:
+def live(request: dict[str, Any], out: Path) -> None:
     """Logits of plain forward passes, each on a model built anew as the recorded one was."""
     module = load()
     results = []
@@ -167,14 +172,26 @@ def live(config: dict[str, Any], out: Path) -> None:
         torch.backends.mkldnn.flags(enabled=False),  # type: ignore[no-untyped-call]
         torch.nn.attention.sdpa_kernel(backend),
     ):
-        for case in config["cases"]:
+        for case in request["cases"]:
+            config = {"seed": request["seed"], "model": request["models"][case["setting"]]}
             model = build(module, config)
+            if case["jitter"] is not None:
+                jitter([p for _, p in model.named_parameters()], case["jitter"])
             ids = torch.tensor(case["input_ids"])
             results.append(encode_tensor(plain(model, ids, case["train"], config)))
     out.write_text(json.dumps(results))
 
 
+def jitter(parameters: list[torch.Tensor], seed: int) -> None:
+    """Moves each weight by about 5 %; the judge does the same to the recorded ones."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in parameters:
+            p.mul_((1 + 0.05 * torch.randn(p.shape, generator=generator)).to(p.dtype))
+
+
 def main(argv: list[str]) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     torch.set_num_threads(1)
     torch.compile = eager_compile
     config = json.loads((HERE / argv[1]).read_text())
