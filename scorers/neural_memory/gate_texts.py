@@ -12,7 +12,7 @@ MAX_TEXTS, MAX_LENGTH = 24, 80
 # Methods that are worked out on known strings, and those that only serve to hide one.
 FOLDED = frozenset("lower upper strip lstrip rstrip replace removeprefix removesuffix".split())
 HIDERS = frozenset("decode translate swapcase fromhex casefold title".split())
-METHODS = FOLDED | HIDERS | {"join", "format"}
+METHODS = FOLDED | HIDERS | {"join", "format", "split"}
 
 
 def texts(values: Iterable[Value]) -> list[str]:
@@ -97,6 +97,8 @@ def method(name: str, values: Values, call: ast.Call) -> Values:
     if len(literal) != len(call.args) or call.keywords:
         return frozenset({Text(UNKNOWN)})
     try:
+        if name == "split":
+            return frozenset(Text(part) for t in texts(values) for part in t.split(*literal))
         return frozenset(Text(getattr(t, name)(*literal)) for t in texts(values))
     except (TypeError, ValueError):
         return NOTHING

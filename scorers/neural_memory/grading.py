@@ -30,7 +30,7 @@ from researcher_evals.tools.sandbox import (
 
 from .finding import CRITERIA
 from .gate import UnreadableSource, inspect_source
-from .protocol import live_request, record_request
+from .protocol import live_request, record_request, seed_of
 
 MAX_SOURCE = 1_000_000  # characters
 RUN_SECONDS = 180  # wall time of one run in the sandbox; its CPU time is bounded in `run.py`
@@ -129,7 +129,7 @@ async def grade_submission(answer: str | None) -> Grade:
         return nothing("broken", f"the answer is no Python file: {e}"[:300])
     async with _Judge.start() as judge:
         async with verifier_sandbox() as sandbox:
-            record = await _run(sandbox, "record", record_request(), source)
+            record = await _run(sandbox, "record", record_request(seed_of(source)), source)
             if isinstance(record, _Failure):
                 return nothing("broken", record.why, caught)
             await judge.send(record)
@@ -161,7 +161,7 @@ class _Failure:
 
 async def _live(sandbox: SandboxEnvironment, source: str) -> dict[str, Any]:
     """What the judge is told about the plain run."""
-    request = live_request(random.Random(secrets.randbits(64)))
+    request = live_request(seed_of(source), random.Random(secrets.randbits(64)))
     found = await _run(sandbox, "live", request, source)
     if isinstance(found, _Failure):
         return {"request": request, "logits": None, "failed": f"the plain run failed: {found.why}"}

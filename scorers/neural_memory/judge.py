@@ -81,10 +81,13 @@ ALIKE = dict.fromkeys(("mm", "bmm", "mv", "dot", "addmm", "matmul", "mul", "sum"
 
 
 def _judge_modes(record: Record) -> Verdict:
-    verdicts = {mode: judge_tape(record, tape) for mode, tape in record.tapes.items()}
-    verdict = verdicts["train"]
-    other = verdicts.get("eval")
-    return verdict if other is None else _both(verdict, other, "in evaluation mode")
+    """What holds in all modes alike, and on all branches."""
+    first = record.tapes["train"]
+    verdict = judge_tape(record, first)
+    for mode, tape in record.tapes.items():
+        if tape is not first and not (mode != "eval" and tape.same_operations(first)):
+            verdict = _both(verdict, judge_tape(record, tape), f"in mode {mode}")
+    return verdict
 
 
 def _both(verdict: Verdict, other: Verdict, where: str) -> Verdict:

@@ -27,7 +27,8 @@ def disagreement(records: list[Record], request: dict[str, Any], logits: list[An
     if not isinstance(logits, list) or len(logits) != len(request["cases"]):
         raise BadRecord("the plain run left no logits")
     graphs = [
-        {mode: Graph(tape, exact=True) for mode, tape in record.tapes.items()} for record in records
+        {m: Graph(t, exact=True) for m, t in record.tapes.items() if m in ("train", "eval")}
+        for record in records
     ]
     tried = agree = 0
     for case, data in zip(request["cases"], logits, strict=True):

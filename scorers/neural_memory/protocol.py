@@ -1,10 +1,17 @@
 """On which models and inputs is a submission examined?"""
 
+import hashlib
 import random
 from dataclasses import dataclass
 from typing import Any
 
-SEED = 7
+MORE_INPUTS = 5  # recorded as well where the program branches on its data
+WARM_UP = 256  # calls before one of the plain runs
+
+
+def seed_of(source: str) -> int:
+    """The seed of an examination: the same tomorrow, but nothing that the file could name."""
+    return int.from_bytes(hashlib.sha256(source.encode()).digest()[:4], "big") >> 1
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,7 @@ class Setting:
 
     def loss_weights(self) -> list[float]:
         """What the logits are weighted with to make the loss of the backward pass."""
-        rng = random.Random(SEED)
+        rng = random.Random(self.length)
         n = self.batch * self.length * self.model["vocab_size"]
         return [rng.gauss(0, 1) for _ in range(n)]
 
@@ -62,14 +69,15 @@ USUAL = Setting(
 SETTINGS = (EXAMINED, USUAL)
 
 
-def record_request() -> dict[str, Any]:
-    """What `run.py record` is asked: always the same."""
+def record_request(seed: int) -> dict[str, Any]:
+    """What `run.py record` is asked."""
+    rng = random.Random(seed)
     return {
-        "seed": SEED,
+        "seed": seed,
         "settings": [
             {
                 "model": s.model,
-                "input_ids": s.draw_inputs(random.Random(SEED)),
+                "inputs": [s.draw_inputs(rng) for _ in range(1 + MORE_INPUTS)],
                 "loss_weights": s.loss_weights(),
                 "modes": s.modes,
             }
@@ -78,17 +86,30 @@ def record_request() -> dict[str, Any]:
     }
 
 
-def live_request(rng: random.Random) -> dict[str, Any]:
+def live_request(seed: int, rng: random.Random) -> dict[str, Any]:
     """What `run.py live` is asked: inputs and weights that nobody could know before.
 
-    Half of the cases keep the recorded weights; in the others each weight is moved a little.
+    The cases differ in all that a program could take for the sign of an examination: the mode,
+    gradients on or off, a copied model, one that has been used and trained, other weights.
     """
-    cases = []
-    for setting, repeats in ((0, 2), (1, 1)):
-        for jitter in [None, rng.getrandbits(31)] * repeats:
-            ids = SETTINGS[setting].draw_inputs(rng)
-            for train in (True, False):
-                cases.append(
-                    {"setting": setting, "input_ids": ids, "train": train, "jitter": jitter}
-                )
-    return {"models": [s.model for s in SETTINGS], "seed": SEED, "cases": cases}
+    small, usual = 0, 1
+    plans: list[tuple[int, dict[str, bool]]] = [
+        (small, {"train": True}),
+        (small, {"copied": True}),
+        (small, {"train": True, "jitter": True, "used": True}),
+        (small, {"jitter": True}),
+        (usual, {"train": True, "copied": True}),
+        (usual, {"jitter": True}),
+    ]
+    cases = [
+        {
+            "setting": setting,
+            "input_ids": SETTINGS[setting].draw_inputs(rng),
+            "train": plan.get("train", False),
+            "copied": plan.get("copied", False),
+            "warm_up": WARM_UP if plan.get("used") else 0,
+            "jitter": rng.getrandbits(31) if plan.get("jitter") else None,
+        }
+        for setting, plan in plans
+    ]
+    return {"models": [s.model for s in SETTINGS], "seed": seed, "cases": cases}

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .operations import allowed
-from .protocol import SETTINGS, Setting
+from .protocol import MORE_INPUTS, SETTINGS, Setting
 
 MAX_BYTES = 64 * 2**20
 MAX_NODES = 60_000
@@ -73,13 +73,22 @@ class Tape:
     logits: Ref
     problems: tuple[str, ...]
 
+    def same_operations(self, other: "Tape") -> bool:
+        """Whether both are the same computation, on whatever numbers."""
+        if len(self.nodes) != len(other.nodes):
+            return False
+        return all(
+            (a.op, a.args, a.kwargs, a.leaf) == (b.op, b.args, b.kwargs, b.leaf)
+            for a, b in zip(self.nodes, other.nodes, strict=True)
+        )
+
 
 @dataclass(frozen=True)
 class Record:
     """What a submission left about its model in one setting."""
 
     setting: Setting
-    tapes: dict[str, Tape]  # by mode: train, and eval where it differs
+    tapes: dict[str, Tape]  # train; eval where it differs; more inputs where the program branches
     memory_is_module: bool
     memory_instances: int
     gradients: dict[str, float] | None  # max |gradient| by parameter; None: backward raised
@@ -185,7 +194,9 @@ def _tape(raw: Any) -> Tape:
 
 def _record(raw: Any, setting: Setting) -> Record:
     modes = raw["modes"]
-    tapes = {m: _tape(modes[m]) for m in setting.modes if modes[m] != "as train" or m == "train"}
+    _check(isinstance(modes, dict) and len(modes) <= 2 + MORE_INPUTS, "there are too many tapes")
+    _check(all(m in modes for m in setting.modes), "a mode was not recorded")
+    tapes = {str(m): _tape(t) for m, t in modes.items() if t != "as train" or m == "train"}
     gradients = raw.get("gradients")
     if gradients is not None:
         gradients = {str(k): float(v) for k, v in gradients.items()}

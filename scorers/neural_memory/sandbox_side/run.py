@@ -5,11 +5,14 @@ pass did. `live` runs the model plainly on inputs that were drawn after the reco
 and leaves nothing but its logits. Nothing that either prints is read.
 """
 
+import contextlib
+import copy
 import importlib.util
 import json
 import os
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,23 +108,15 @@ def examine(module: Any, config: dict[str, Any]) -> dict[str, Any]:
     is_module = isinstance(memory_class, type) and issubclass(memory_class, torch.nn.Module)
     model = build(module, config)
     memories = [m for m in model.modules() if is_module and isinstance(m, memory_class)]
-    ids = torch.tensor(config["input_ids"])
-    state = {k: v.clone() for k, v in model.state_dict().items()}
-    buffers = {k: b.clone() for k, b in model.named_buffers()}
-
-    def restore() -> None:
-        model.load_state_dict(state, strict=False)
-        for k, b in model.named_buffers():
-            if k in buffers and buffers[k].shape == b.shape:
-                b.data.copy_(buffers[k])
-
+    first, *others = [torch.tensor(ids) for ids in config["inputs"]]
+    restore = keep(model)
     result: dict[str, Any] = {
         "memory_is_module": is_module,
         "memory_instances": len(memories),
         "modes": {},
     }
     try:
-        y = plain(model, ids, True, config)
+        y = plain(model, first, True, config)
         weights = torch.tensor(config["loss_weights"]).view(y.shape)
         (y * weights).sum().backward()
         result["gradients"] = {
@@ -134,9 +129,27 @@ def examine(module: Any, config: dict[str, Any]) -> dict[str, Any]:
         p.grad = None
     for mode in config["modes"]:
         restore()
-        made = tape(model, ids, mode == "train", config, memories)
+        made = tape(model, first, mode == "train", config, memories)
         result["modes"][mode] = "as train" if made == result["modes"].get("train") else made
+    if any(n.get("op") == "item" for n in result["modes"]["train"]["nodes"]):
+        for i, ids in enumerate(others, 2):  # another input may take another branch
+            restore()
+            result["modes"][f"train, input {i}"] = tape(model, ids, True, config, memories)
     return result
+
+
+def keep(model: Any) -> Callable[[], None]:
+    """A function that puts weights and buffers back to what they are now."""
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    buffers = {k: b.clone() for k, b in model.named_buffers()}
+
+    def restore() -> None:
+        model.load_state_dict(state, strict=False)
+        for k, b in model.named_buffers():
+            if k in buffers and buffers[k].shape == b.shape:
+                b.data.copy_(buffers[k])
+
+    return restore
 
 
 def tape(
@@ -177,9 +190,30 @@ def live(request: dict[str, Any], out: Path) -> None:
             model = build(module, config)
             if case["jitter"] is not None:
                 jitter([p for _, p in model.named_parameters()], case["jitter"])
+            if case["copied"]:
+                with contextlib.suppress(Exception):  # a model that cannot be copied is no worse
+                    model = copy.deepcopy(model)
+            if case["warm_up"]:
+                use(model, case["warm_up"], config)
             ids = torch.tensor(case["input_ids"])
-            results.append(encode_tensor(plain(model, ids, case["train"], config)))
+            with torch.set_grad_enabled(case["train"]):
+                results.append(encode_tensor(plain(model, ids, case["train"], config)))
     out.write_text(json.dumps(results))
+
+
+def use(model: Any, calls: int, config: dict[str, Any]) -> None:
+    """Calls the model many times and takes a training step that changes nothing."""
+    restore = keep(model)
+    ids = torch.zeros((1, 2), dtype=torch.long)
+    with contextlib.suppress(RuntimeError):  # a model that cannot train is graded as it is
+        plain(model, ids, True, config).sum().backward()
+        torch.optim.SGD(model.parameters(), lr=0.0).step()
+    for p in model.parameters():
+        p.grad = None
+    with torch.no_grad():
+        for _ in range(calls):
+            model(ids)
+    restore()
 
 
 def jitter(parameters: list[torch.Tensor], seed: int) -> None:
