@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-
 CRITERIA = (
     "neural_memory_class",
     "surprise_gate",

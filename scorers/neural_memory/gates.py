@@ -11,9 +11,11 @@ from .tape import Ref
 
 SATURATED = 60.0  # sigmoid(60) is 1 to 64 bits
 HOPS = 7  # how far back the input of a hand-written sigmoid is searched
+SOFTMAX = ("_softmax", "_safe_softmax", "softmax")
 BOUNDED = ("tanh", "hardtanh", "hardsigmoid", "erf")
 TAKES_APART = (
-    "chunk", "split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes", "slice", "select", "unbind"
+    "chunk", "split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes",
+    "slice", "select", "unbind",
 )  # fmt: skip
 
 
@@ -57,14 +59,16 @@ class Gate:
 
     def forced(self, program: Program, value: float) -> dict[Ref, Replacement]:
         """The intervention that sets the gate to `value` (between 0 and 1)."""
-        return {c.control: self._forced(program.base[c.control], c.mask, value) for c in self.copies}
+        return {
+            c.control: self._forced(program.base[c.control], c.mask, value) for c in self.copies
+        }
 
-    def _forced(
-        self, base: torch.Tensor, mask: torch.Tensor | None, value: float
-    ) -> torch.Tensor:
+    def _forced(self, base: torch.Tensor, mask: torch.Tensor | None, value: float) -> torch.Tensor:
         if self.raw:
             return torch.full_like(base, value)
-        odds = -SATURATED if value == 0 else SATURATED if value == 1 else math.log(value / (1 - value))
+        odds = (
+            -SATURATED if value == 0 else SATURATED if value == 1 else math.log(value / (1 - value))
+        )
         if self.pair_axis is not None:
             control = torch.zeros_like(base)
             control.select(self.pair_axis, 0).fill_(odds)
@@ -83,7 +87,7 @@ def find_gates(program: Program) -> list[Gate]:
             continue
         if n.base == "sigmoid":
             found.setdefault((n.inputs[0], None), Copy(n.inputs[0], output))
-        elif n.base in ("_softmax", "_safe_softmax", "softmax"):
+        elif n.base in SOFTMAX:
             axis = n.args[1]
             if isinstance(axis, int) and g.shape(output)[axis] == 2:
                 found.setdefault((n.inputs[0], axis), Copy(n.inputs[0], output))

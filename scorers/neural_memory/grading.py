@@ -14,7 +14,7 @@ import re
 import secrets
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from typing import Any
@@ -191,7 +191,9 @@ async def _run(
         return text.replace("\n", " ")
     except FileNotFoundError:
         pass
-    except Exception as e:  # too large, no text, a link to somewhere: all of the submission's making
+    except (
+        Exception
+    ) as e:  # too large, no text, a link to somewhere: all of the submission's making
         return _Failure(f"its record cannot be read: {type(e).__name__}: {e}"[:300])
     await _require_torch(sandbox)
     last = (result.stderr.strip().splitlines() or ["no message"])[-1][:300]
@@ -230,10 +232,8 @@ class _Judge:
     async def send(self, line: str) -> None:
         """One line to the judge; a judge that has ended already says so in its verdict."""
         assert self._process.stdin is not None
-        try:
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             await self._process.stdin.send(line.encode() + b"\n")
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            pass
 
     async def verdict(self) -> dict[str, Any]:
         """The verdict.
@@ -260,7 +260,9 @@ class _Judge:
         if process.returncode in JUDGE_KILLED:
             note = "its replay takes too long"
             found = nothing("untraceable", note)
-            finding = {c: {"holds": 0, "evidence": found.evidence[c], "numbers": {}} for c in CRITERIA}
+            finding = {
+                c: {"holds": 0, "evidence": found.evidence[c], "numbers": {}} for c in CRITERIA
+            }
             return {
                 "outcome": "untraceable", "note": note, "untrainable": "",
                 "criteria": finding, "info": {},

@@ -24,14 +24,15 @@ from .criteria import (
 )
 from .finding import CRITERIA, Finding
 from .gates import find_gates
+from .graph import Graph
+from .live import disagreement
 from .memory import Memory, find_memory
 from .operations import REARRANGING
 from .program import Program, live_values
-from .graph import Graph
-from .live import disagreement
 from .streams import memory_sources
 from .tape import BadRecord, Record, Tape, read_records
 from .write_gates import write_gates
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -56,7 +57,9 @@ def judge_records(records: list[Record]) -> Verdict:
         odd = lines_without_effect(records[0], usual)
         if odd:
             verdict.info["other program at the starter's sizes"] = odd
-            verdict = _both(verdict, judge_tape(usual, usual.tapes["train"]), "at the starter's sizes")
+            verdict = _both(
+                verdict, judge_tape(usual, usual.tapes["train"]), "at the starter's sizes"
+            )
     return verdict
 
 
@@ -73,7 +76,9 @@ def live_operations(record: Record) -> set[str]:
     graph = Graph(record.tapes["train"])
     live = live_values(graph, torch.Generator().manual_seed(5))
     nodes = {graph.node(r) for r in live if not graph.node(r).leaf}
-    return {f"line {n.line}: {ALIKE.get(n.base, n.base)}" for n in nodes if n.base not in REARRANGING}
+    return {
+        f"line {n.line}: {ALIKE.get(n.base, n.base)}" for n in nodes if n.base not in REARRANGING
+    }
 
 
 # Which of these runs depends on shapes alone.

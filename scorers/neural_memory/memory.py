@@ -24,7 +24,11 @@ class Matrices:
     def __init__(self, program: Program, square: bool):
         self.program, self.square = program, square
         g = program.graph
-        self.not_memory = {program.length, program.batch, program.record.setting.model["max_seq_len"]}
+        self.not_memory = {
+            program.length,
+            program.batch,
+            program.record.setting.model["max_seq_len"],
+        }
         flat: set[Ref] = set()
         self.refs: set[Ref] = set()
         for n in g.order:
@@ -34,7 +38,9 @@ class Matrices:
                 shape = g.shape(r)
                 if self.axes(shape):
                     self.refs.add(r)
-                elif square and shape and shape[-1] >= 16 and math.isqrt(shape[-1]) ** 2 == shape[-1]:
+                elif (
+                    square and shape and shape[-1] >= 16 and math.isqrt(shape[-1]) ** 2 == shape[-1]
+                ):
                     flat.add(r)
         if square:
             self._join_flattened(flat)
@@ -46,9 +52,9 @@ class Matrices:
         for n in g.order:
             for r in g.refs(n):
                 for i in n.inputs:
-                    if (r in flat and i in self.refs) or (i in flat and r in self.refs):
-                        if self.program.rearranges(r):
-                            shapes.add(g.shape(r if r in flat else i))
+                    joined = (r in flat and i in self.refs) or (i in flat and r in self.refs)
+                    if joined and self.program.rearranges(r):
+                        shapes.add(g.shape(r if r in flat else i))
         self.refs |= {r for r in flat if g.shape(r) in shapes}
         for n in g.order:  # the storage of a matrix that was written in place
             if n.op == "as_strided_scatter.default" and any(i in self.refs for i in n.inputs):

@@ -13,56 +13,57 @@ Value = Any
 # Values pass through these unchanged, only rearranged.
 REARRANGING = frozenset(
     """
-    _reshape_alias _to_copy _unsafe_view alias as_strided as_strided_scatter cat chunk clone contiguous
-    copy detach diagonal expand expand_as flatten flip lift_fresh lift_fresh_copy movedim narrow
-    permute reshape roll select select_scatter slice slice_scatter split split_with_sizes squeeze
-    resolve_conj resolve_neg stack swapaxes t transpose unbind unflatten unfold unsafe_chunk unsafe_split unsafe_split_with_sizes
-    unsqueeze view view_as view_as_complex view_as_real
+    _reshape_alias _to_copy _unsafe_view alias as_strided as_strided_scatter cat chunk clone
+    contiguous copy detach diagonal expand expand_as flatten flip lift_fresh lift_fresh_copy
+    movedim narrow permute reshape resolve_conj resolve_neg roll select select_scatter slice
+    slice_scatter split split_with_sizes squeeze stack swapaxes t transpose unbind unflatten
+    unfold unsafe_chunk unsafe_split unsafe_split_with_sizes unsqueeze view view_as
+    view_as_complex view_as_real
     """.split()
 )
 
 ARITHMETIC = frozenset(
     """
-    _conj abs absolute acos acosh add addmm amax amin angle any all arange argmax argmin argsort
-    asin asinh atan atan2 atanh baddbmm bitwise_and bitwise_not bitwise_or bitwise_xor bmm ceil
-    celu clamp clip clamp_max clamp_min complex constant_pad_nd convolution copysign cos cosh count_nonzero
-    cummax cummin cumprod cumsum deg2rad diag_embed div dot elu embedding eq erf erfc erfinv exp exp2
-    expm1 exponential eye fill floor floor_divide fmax fmin fmod frac full full_like gather ge gelu
-    glu gt hardsigmoid hardswish hardtanh heaviside index index_add index_copy index_fill index_put
-    index_select isfinite isinf isnan le leaky_relu linspace log log10 log1p log2 log_sigmoid_forward
-    logaddexp logaddexp2 logcumsumexp logical_and logical_not logical_or logical_xor logit logspace
-    logsumexp lt masked_fill masked_scatter matmul max maximum mean min minimum mish mm mul mv
-    nan_to_num native_group_norm native_layer_norm ne neg new_empty_strided new_full new_ones
-    new_zeros nonzero norm one_hot ones ones_like polar pow prelu prod reciprocal relu remainder
-    repeat repeat_interleave round rsqrt rsub scalar_tensor scatter scatter_add scatter_reduce select
-    selu sgn sigmoid sign silu sin sinc sinh softplus sort sqrt square std std_mean sub sum take
-    tan tanh threshold topk trace tril tril_indices triu triu_indices true_divide trunc unsqueeze var
-    var_mean vdot where xlogy zero zeros zeros_like
-    _trilinear _adaptive_avg_pool2d _cdist_forward _fused_rms_norm _log_softmax _safe_softmax _softmax
-    _weight_norm_interface avg_pool1d hinge_embedding_loss isin linalg_cross linalg_vector_norm
-    linalg_matrix_norm linalg_norm linalg_inv_ex linalg_solve_triangular linalg_qr _linalg_svd
-    max_pool2d_with_indices mse_loss searchsorted special_entr special_expit special_log1p
-    special_xlog1py affine_grid_generator cross kron rms_norm searchsorted softmax log_softmax
-    special_erfcx channel_shuffle pixel_shuffle bincount block_diag cosine_similarity inner outer
-    _softmax_backward_data _log_softmax_backward_data sigmoid_backward tanh_backward
-    threshold_backward gelu_backward silu_backward softplus_backward elu_backward
-    hardtanh_backward hardsigmoid_backward leaky_relu_backward log_sigmoid_backward
-    native_layer_norm_backward embedding_dense_backward select_backward slice_backward
-    diagonal_backward unfold_backward convolution_backward value_selecting_reduction_backward
-    index_select_backward _fused_rms_norm_backward native_group_norm_backward
-    mish_backward hardswish_backward
-    _cdist_backward _conj_physical _convolution _euclidean_dist _fft_c2c _fft_c2r _fft_r2c
-    _linalg_solve_ex _logcumsumexp _masked_softmax _native_batch_norm_legit
-    _native_batch_norm_legit_no_training _pdist_forward _prelu_kernel _prelu_kernel_backward
-    _slow_conv2d_forward _unsafe_index _unsafe_index_put _weight_norm adaptive_avg_pool1d
-    addr addbmm addcdiv addcmul addmv aminmax argwhere avg_pool2d batch_norm binary_cross_entropy
-    binary_cross_entropy_with_logits broadcast_to bucketize cdist conj conv1d conv2d diag diff
-    digamma dist einsum frac gcd glu_backward hardshrink huber_loss hypot i0 im2col imag
-    index_reduce inverse kl_div kthvalue l1_loss layer_norm lcm lerp lgamma linalg_cholesky_ex
-    linalg_eigh linalg_lu_factor_ex linear masked_select matrix_exp matrix_power median mode
-    mse_loss_backward multiply nanmean nansum native_batch_norm nll_loss_forward positive put real
-    relu6 renorm scaled_dot_product_attention signbit smooth_l1_loss softshrink
-    softshrink_backward tile unique_dim xlogy native_batch_norm_backward
+    _adaptive_avg_pool2d _cdist_backward _cdist_forward _conj _conj_physical _convolution
+    _euclidean_dist _fft_c2c _fft_c2r _fft_r2c _fused_rms_norm _fused_rms_norm_backward
+    _linalg_solve_ex _linalg_svd _log_softmax _log_softmax_backward_data _logcumsumexp
+    _masked_softmax _native_batch_norm_legit _native_batch_norm_legit_no_training _pdist_forward
+    _prelu_kernel _prelu_kernel_backward _safe_softmax _slow_conv2d_forward _softmax
+    _softmax_backward_data _trilinear _unsafe_index _unsafe_index_put _weight_norm
+    _weight_norm_interface abs absolute acos acosh adaptive_avg_pool1d add addbmm addcdiv
+    addcmul addmm addmv addr affine_grid_generator all amax amin aminmax angle any arange argmax
+    argmin argsort argwhere asin asinh atan atan2 atanh avg_pool1d avg_pool2d baddbmm batch_norm
+    binary_cross_entropy binary_cross_entropy_with_logits bincount bitwise_and bitwise_not
+    bitwise_or bitwise_xor block_diag bmm broadcast_to bucketize cdist ceil celu channel_shuffle
+    clamp clamp_max clamp_min clip complex conj constant_pad_nd conv1d conv2d convolution
+    convolution_backward copysign cos cosh cosine_similarity count_nonzero cross cummax cummin
+    cumprod cumsum deg2rad diag diag_embed diagonal_backward diff digamma dist div dot einsum
+    elu elu_backward embedding embedding_dense_backward eq erf erfc erfinv exp exp2 expm1
+    exponential eye fill floor floor_divide fmax fmin fmod frac full full_like gather gcd ge
+    gelu gelu_backward glu glu_backward gt hardshrink hardsigmoid hardsigmoid_backward hardswish
+    hardswish_backward hardtanh hardtanh_backward heaviside hinge_embedding_loss huber_loss
+    hypot i0 im2col imag index index_add index_copy index_fill index_put index_reduce
+    index_select index_select_backward inner inverse isfinite isin isinf isnan kl_div kron
+    kthvalue l1_loss layer_norm lcm le leaky_relu leaky_relu_backward lerp lgamma
+    linalg_cholesky_ex linalg_cross linalg_eigh linalg_inv_ex linalg_lu_factor_ex
+    linalg_matrix_norm linalg_norm linalg_qr linalg_solve_triangular linalg_vector_norm linear
+    linspace log log10 log1p log2 log_sigmoid_backward log_sigmoid_forward log_softmax logaddexp
+    logaddexp2 logcumsumexp logical_and logical_not logical_or logical_xor logit logspace
+    logsumexp lt masked_fill masked_scatter masked_select matmul matrix_exp matrix_power max
+    max_pool2d_with_indices maximum mean median min minimum mish mish_backward mm mode mse_loss
+    mse_loss_backward mul multiply mv nan_to_num nanmean nansum native_batch_norm
+    native_batch_norm_backward native_group_norm native_group_norm_backward native_layer_norm
+    native_layer_norm_backward ne neg new_empty_strided new_full new_ones new_zeros
+    nll_loss_forward nonzero norm one_hot ones ones_like outer pixel_shuffle polar positive pow
+    prelu prod put real reciprocal relu relu6 remainder renorm repeat repeat_interleave rms_norm
+    round rsqrt rsub scalar_tensor scaled_dot_product_attention scatter scatter_add
+    scatter_reduce searchsorted select select_backward selu sgn sigmoid sigmoid_backward sign
+    signbit silu silu_backward sin sinc sinh slice_backward smooth_l1_loss softmax softplus
+    softplus_backward softshrink softshrink_backward sort special_entr special_erfcx
+    special_expit special_log1p special_xlog1py sqrt square std std_mean sub sum take tan tanh
+    tanh_backward threshold threshold_backward tile topk trace tril tril_indices triu
+    triu_indices true_divide trunc unfold_backward unique_dim unsqueeze
+    value_selecting_reduction_backward var var_mean vdot where xlogy zero zeros zeros_like
     """.split()
 )
 
@@ -137,6 +138,8 @@ def implementation(op: str) -> Callable[..., Value]:
         return SPECIAL[base]
     packet = getattr(torch.ops.aten, base, None)
     function = getattr(packet, overload or "default", None)
-    if function is None or any(a.alias_info and a.alias_info.is_write for a in function._schema.arguments):
+    if function is None or any(
+        a.alias_info and a.alias_info.is_write for a in function._schema.arguments
+    ):
         raise KeyError(op)
     return function  # type: ignore[no-any-return]

@@ -27,9 +27,7 @@ def live_values(graph: Graph, generator: torch.Generator) -> set[Ref]:
     refs = [r for r, v in run.new.items() if v.requires_grad]
     logits = run[graph.logits]
     weights = torch.randn(logits.shape, generator=generator, dtype=torch.float64)
-    grads = torch.autograd.grad(
-        (logits * weights).sum(), [run[r] for r in refs], allow_unused=True
-    )
+    grads = torch.autograd.grad((logits * weights).sum(), [run[r] for r in refs], allow_unused=True)
     return {
         r
         for r, g in zip(refs, grads, strict=True)

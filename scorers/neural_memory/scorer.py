@@ -55,9 +55,7 @@ def explain(grade: Grade) -> str:
     if grade.outcome != "graded":
         lines.append(f"{grade.outcome}: {grade.note}")
     else:
-        lines += [
-            f"{'✓' if grade.criteria[c] else '✗'} {c}: {grade.evidence[c]}" for c in CRITERIA
-        ]
+        lines += [f"{'✓' if grade.criteria[c] else '✗'} {c}: {grade.evidence[c]}" for c in CRITERIA]
     if grade.untrainable:
         lines.append(f"untrainable, so it cannot pass: backward raises {grade.untrainable}")
     if grade.integrity:

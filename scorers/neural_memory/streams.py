@@ -1,5 +1,6 @@
 """Where do the attention stream and the memory stream come from?"""
 
+from .gates import SOFTMAX
 from .memory import Memory
 from .program import Program
 from .tape import Ref
@@ -21,10 +22,8 @@ def attention_outputs(program: Program, memory: Memory) -> list[Ref]:
 def _after_softmax(program: Program, inside_memory: bool) -> list[Ref]:
     g, found = program.graph, []
     for n in g.order:
-        if n.base not in ("_softmax", "_safe_softmax", "softmax"):
-            if not _is_normalised_exp(program, Ref(n.id)):
-                continue
-        if n.in_memory != inside_memory:
+        is_softmax = n.base in SOFTMAX or _is_normalised_exp(program, Ref(n.id))
+        if not is_softmax or n.in_memory != inside_memory:
             continue
         pair = (n.shapes[0] or (0,))[-1] == 2  # two weights: a gate, not attention
         reached = {n.id}

@@ -27,7 +27,8 @@ DTYPES = {
     str(d).removeprefix("torch."): d
     for d in (
         torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64,
-        torch.complex128, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
+        torch.complex128, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8,
+        torch.bool,
     )
 }  # fmt: skip
 
@@ -172,7 +173,8 @@ def _node(raw: Any, nodes: list[Node]) -> Node:
     line = raw.get("line")
     return Node(
         i, op, args, kwargs, tuple(dict.fromkeys(found)), shapes,
-        line if type(line) is int else None, raw.get("memory") is True, raw.get("grad") is not False,
+        line if type(line) is int else None, raw.get("memory") is True,
+        raw.get("grad") is not False,
     )  # fmt: skip
 
 

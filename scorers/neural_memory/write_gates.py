@@ -20,7 +20,8 @@ def write_gates(program: Program, memory: Memory, gates: list[Gate], t: int) -> 
     return [
         gate
         for gate in gates
-        if any(r.node in upstream for r in gate.outputs) and _closes_write(program, memory, t, write, gate)
+        if any(r.node in upstream for r in gate.outputs)
+        and _closes_write(program, memory, t, write, gate)
     ]
 
 
@@ -31,7 +32,7 @@ def _closes_write(program: Program, memory: Memory, t: int, write: Write, gate: 
     def at(value: float) -> tuple[float, torch.Tensor, dict[Ref, Replacement]]:
         """(how much a change of what is written moves M_t, M_t, the intervention)."""
         forced = {before: program.base[before], **gate.forced(program, value)}
-        noisy: dict[Ref, Replacement] = {r: lambda v, f=f: v * f for r, f in factors.items() if r not in forced}
+        noisy = {r: _times(f) for r, f in factors.items() if r not in forced}
         now = g.run(forced, targets=[state])[state]
         then = g.run({**forced, **noisy}, targets=[state])[state]
         return (now - then).norm().item(), now, forced
@@ -44,6 +45,10 @@ def _closes_write(program: Program, memory: Memory, t: int, write: Write, gate: 
     moved = {before: program.base[before] + program.noise(program.base[before])}
     kept = g.run({**shut[2], **moved}, targets=[state])[state]
     return differs(kept, shut[1], 1e-6)
+
+
+def _times(factor: torch.Tensor) -> Replacement:
+    return lambda v: v * factor
 
 
 def driving_elements(program: Program, memory: Memory, t: int, copy: Copy) -> torch.Tensor:

@@ -37,7 +37,9 @@ def decide(program: Program, memory: Memory, gates: list[Gate]) -> Finding:
             return Finding(True, text, numbers)
     if not steps:
         return Finding(False, "there is no memory matrix that could fade", numbers)
-    return Finding(False, "no learnable parameter changes how much of the old memory survives", numbers)
+    return Finding(
+        False, "no learnable parameter changes how much of the old memory survives", numbers
+    )
 
 
 def _decay_parameters(
@@ -106,7 +108,8 @@ def _parallel_decay(program: Program, memory: Memory) -> list[str]:
         last = [
             r
             for r, v in sorted(run.new.items())
-            if v.shape == alone.shape and v.select(axis, length - 2).abs().max() < 1e-12 < v.abs().max()
+            if v.shape == alone.shape
+            and v.select(axis, length - 2).abs().max() < 1e-12 < v.abs().max()
         ]
         source = last[-1] if last else born
 

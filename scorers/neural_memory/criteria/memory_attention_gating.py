@@ -38,9 +38,7 @@ class Interpolation:
     attention_at: float
 
 
-def decide(
-    program: Program, memory: Memory, gates: list[Gate], on_write: list[Gate]
-) -> Finding:
+def decide(program: Program, memory: Memory, gates: list[Gate], on_write: list[Gate]) -> Finding:
     attention = attention_outputs(program, memory)
     sources = memory_sources(program, memory)
     if not attention:
@@ -76,9 +74,7 @@ def decide(
 class _Streams:
     """The two streams, each of which can be disturbed while the other holds still."""
 
-    def __init__(
-        self, program: Program, memory: Memory, attention: list[Ref], sources: list[Ref]
-    ):
+    def __init__(self, program: Program, memory: Memory, attention: list[Ref], sources: list[Ref]):
         self.program, self.attention = program, attention
         self.memory_noise: Intervention = {r: program.noisy(r) for r in sources}
         self.reads = memory_reads(program, memory, sources)

@@ -5,7 +5,10 @@ it: the steps of the matrix are made while its code runs. Without a matrix, an e
 enters the module must still be felt in what leaves it at a later position.
 """
 
+import torch
+
 from ..finding import Finding
+from ..graph import Values
 from ..memory import Memory
 from ..program import Program
 from ..streams import module_boundary
@@ -42,7 +45,7 @@ def _made_inside(program: Program, memory: Memory, t: int) -> bool:
 
 
 def _remembers(program: Program) -> bool:
-    """Whether a change in one early position of what enters moves a late position of what leaves."""
+    """Whether a change early in what enters the module is felt late in what leaves it."""
     entering, leaving = module_boundary(program)
     g, length = program.graph, program.length
     timed = [r for r in entering if length in g.shape(r)]
@@ -60,15 +63,13 @@ def _remembers(program: Program) -> bool:
     return False
 
 
-def _moves_late(
-    program: Program, new: "dict[Ref, object]", entered: Ref, out: Ref, leaving: list[Ref]
-) -> bool:
+def _moves_late(program: Program, new: Values, entered: Ref, out: Ref, leaving: list[Ref]) -> bool:
     if out not in new:
         return False
     g, length = program.graph, program.length
     if length in g.shape(out):
         axis = g.shape(out).index(length)
         now, base = new[out], program.base[out]
-        return bool((now.select(axis, length - 2) != base.select(axis, length - 2)).any())  # type: ignore[attr-defined]
+        return not torch.equal(now.select(axis, length - 2), base.select(axis, length - 2))
     # step by step: something that leaves later than the first
     return length not in g.shape(entered) and out != leaving[0]

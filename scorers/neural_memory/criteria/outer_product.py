@@ -55,7 +55,7 @@ def _has_rank_1(program: Program, memory: Memory, r: Ref) -> bool:
         return False
     # one memory for the whole batch receives one outer product a row of the batch
     allowed = program.batch if matrices.shape[0] == 1 else 1
-    return s.shape[-1] <= allowed or bool((s[:, allowed] < RANK * s.max()).all())
+    return bool(s.shape[-1] <= allowed or (s[:, allowed] < RANK * s.max()).all())
 
 
 def _directions_move(program: Program, memory: Memory, r: Ref) -> bool:
@@ -67,7 +67,7 @@ def _directions_move(program: Program, memory: Memory, r: Ref) -> bool:
     u2, _, v2 = torch.linalg.svd(memory.matrices.of(changed[r]), full_matrices=False)
     turned_u = (u1[:, :, 0] * u2[:, :, 0]).sum(-1).abs().min().item()
     turned_v = (v1[:, 0] * v2[:, 0]).sum(-1).abs().min().item()
-    return max(turned_u, turned_v) < 1 - 1e-6
+    return bool(max(turned_u, turned_v) < 1 - 1e-6)
 
 
 def _sums_outer_products(program: Program, r: Ref) -> bool:
@@ -92,7 +92,7 @@ def _sums_outer_products(program: Program, r: Ref) -> bool:
         return out
 
     left, right = last_tokens(n.inputs[0], -1), last_tokens(n.inputs[-1], -2)
-    return left == right == sorted(set(left)) and left[0] >= 0
+    return bool(left == right == sorted(set(left)) and left[0] >= 0)
 
 
 def _is_all_that_is_written(

@@ -11,6 +11,7 @@ So a generic sigmoid(Linear(x)), a gate on the norm of M, and an error against s
 not the memory all fail.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -39,7 +40,11 @@ class Meeting:
 
 
 def decide(program: Program, memory: Memory, gates: list[Gate]) -> Finding:
-    why = "no sigmoid gate closes the write to memory" if memory.state else "there is no memory matrix"
+    why = (
+        "no sigmoid gate closes the write to memory"
+        if memory.state
+        else "there is no memory matrix"
+    )
     numbers: dict[str, object] = {}
     for t in memory.middle_steps():
         closing = write_gates(program, memory, gates, t)
@@ -51,7 +56,9 @@ def decide(program: Program, memory: Memory, gates: list[Gate]) -> Finding:
             if found.level:
                 numbers["comparison"] = found.level
                 text = f"{where} is set by a learned {_WORDS[found.level]} of {found.where}"
-                return Finding(True, f"{text}: it closes the write and keeps the old memory", numbers)
+                return Finding(
+                    True, f"{text}: it closes the write and keeps the old memory", numbers
+                )
             why = f"{where} {found.why_not}"
     return Finding(False, why, numbers)
 
@@ -87,9 +94,9 @@ class _Comparison:
         self.why_not = "depends on the memory but compares no prediction with the input"
         for meeting in self._meetings():
             level = self._kind(meeting)
-            if level and (not self.level or LEVELS.index(level) > LEVELS.index(self.level)):
-                if self._is_balanced(meeting) and self._is_learned(meeting, level):
-                    self.level, self.where = level, program.line(Ref(meeting.node.id))
+            stronger = level and (not self.level or LEVELS.index(level) > LEVELS.index(self.level))
+            if stronger and self._is_balanced(meeting) and self._is_learned(meeting, level):
+                self.level, self.where = level, program.line(Ref(meeting.node.id))
 
     # ---- where the read meets the token
     def _tainted(self, r: Ref) -> bool:
@@ -146,10 +153,11 @@ class _Comparison:
         if n.base == "neg":
             return True
         return n.base == "mul" and any(
-            base[i].shape == base[r].shape and not differs(base[r], -base[i], 1e-9) for i in n.inputs
+            base[i].shape == base[r].shape and not differs(base[r], -base[i], 1e-9)
+            for i in n.inputs
         )
 
-    def _same_size(self, start: Ref, fits: "type[bool] | object") -> list[Ref]:
+    def _same_size(self, start: Ref, fits: Callable[[Ref], bool]) -> list[Ref]:
         """`start` and its ancestors of the same shape for which `fits` holds."""
         g, found, frontier = self.program.graph, [start], [start]
         for _ in range(HOPS):
@@ -160,7 +168,7 @@ class _Comparison:
                 if i not in found
                 and not g.node(i).leaf
                 and g.shape(i) == g.shape(start)
-                and fits(i)  # type: ignore[operator]
+                and fits(i)
             ]
             found += frontier
         return found[:CANDIDATES]
@@ -249,5 +257,7 @@ class _Comparison:
             fixed[m.read] = program.base[m.read]
         if program.trains(self.control) and program.learned_by(self.control, fixed):
             return True
-        self.why_not = "compares input and prediction, but nothing learned stands after the comparison"
+        self.why_not = (
+            "compares input and prediction, but nothing learned stands after the comparison"
+        )
         return False

@@ -39,7 +39,9 @@ def _glu(x: Any, dim: int = -1) -> Any:
 
 def _huber(x: Any, y: Any, reduction: int, delta: float, scale: float) -> Any:
     d = (x - y).abs()
-    return _reduced(torch.where(d <= delta, 0.5 * d * d, delta * (d - 0.5 * delta)) * scale, reduction)
+    return _reduced(
+        torch.where(d <= delta, 0.5 * d * d, delta * (d - 0.5 * delta)) * scale, reduction
+    )
 
 
 # Fused operations hide the outer product, the difference or the interpolation that a criterion
@@ -113,7 +115,7 @@ class _Storage:
         self.dtype = t.dtype
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records every operation between `__enter__` and `__exit__`.
 
     Args:
@@ -123,7 +125,7 @@ class Recorder(TorchDispatchMode):
     """
 
     def __init__(self, leaves: list[Any], memory_modules: list[Any], source: str):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.nodes: list[dict[str, Any]] = []
         self.problems: list[str] = []
         self._refs: dict[int, tuple[Ref, int]] = {}

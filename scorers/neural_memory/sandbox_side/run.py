@@ -21,7 +21,7 @@ os.environ["PYTORCH_JIT"] = "0"
 sys.path.insert(0, str(Path(__file__).parent))
 
 import torch
-from recorder import Recorder, encode_tensor
+from recorder import Recorder, encode_tensor  # type: ignore[import-not-found]
 
 HERE = Path(__file__).parent
 SUBMISSION = str(HERE / "submission.py")
@@ -104,7 +104,7 @@ def record(request: dict[str, Any], out: Path) -> None:
 
 def examine(module: Any, config: dict[str, Any]) -> dict[str, Any]:
     """The record of the model in one setting."""
-    memory_class = getattr(module, "NeuralMemory", None)
+    memory_class: Any = getattr(module, "NeuralMemory", None)
     is_module = isinstance(memory_class, type) and issubclass(memory_class, torch.nn.Module)
     model = build(module, config)
     memories = [m for m in model.modules() if is_module and isinstance(m, memory_class)]
@@ -118,7 +118,7 @@ def examine(module: Any, config: dict[str, Any]) -> dict[str, Any]:
     try:
         y = plain(model, first, True, config)
         weights = torch.tensor(config["loss_weights"]).view(y.shape)
-        (y * weights).sum().backward()
+        (y * weights).sum().backward()  # type: ignore[no-untyped-call]
         result["gradients"] = {
             n: 0.0 if p.grad is None else p.grad.abs().max().item()
             for n, p in model.named_parameters()
@@ -164,7 +164,7 @@ def tape(
     inside = [part for m in memories for part in m.modules()]
     backend = torch.nn.attention.SDPBackend.MATH
     with (
-        torch.backends.mkldnn.flags(enabled=False),  # type: ignore[no-untyped-call]
+        torch.backends.mkldnn.flags(enabled=False),
         torch.nn.attention.sdpa_kernel(backend),
         Recorder(leaves, inside, SUBMISSION) as recorder,
     ):
@@ -182,7 +182,7 @@ def live(request: dict[str, Any], out: Path) -> None:
     results = []
     backend = torch.nn.attention.SDPBackend.MATH
     with (
-        torch.backends.mkldnn.flags(enabled=False),  # type: ignore[no-untyped-call]
+        torch.backends.mkldnn.flags(enabled=False),
         torch.nn.attention.sdpa_kernel(backend),
     ):
         for case in request["cases"]:
@@ -206,7 +206,7 @@ def use(model: Any, calls: int, config: dict[str, Any]) -> None:
     restore = keep(model)
     ids = torch.zeros((1, 2), dtype=torch.long)
     with contextlib.suppress(RuntimeError):  # a model that cannot train is graded as it is
-        plain(model, ids, True, config).sum().backward()
+        plain(model, ids, True, config).sum().backward()  # type: ignore[no-untyped-call]
         torch.optim.SGD(model.parameters(), lr=0.0).step()
     for p in model.parameters():
         p.grad = None

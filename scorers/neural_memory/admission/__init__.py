@@ -1,0 +1,1 @@
+"""The parts of the admission gate: see gate.py."""

@@ -1,0 +1,83 @@
+"""Does the grader say what a labelled file is? The solver and the scorer of `grader_exam`.
+
+Failure policy: a file that the grader cannot follow is wrong in each criterion that holds; a
+failure of the grader itself raises.
+"""
+
+from collections import Counter
+
+from inspect_ai.model import ChatMessageAssistant, ChatMessageTool
+from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value, metric, scorer
+from inspect_ai.solver import Generate, Solver, TaskState, solver
+from inspect_ai.tool import ToolCall
+
+from researcher_evals.tools.submit import SUBMIT_TOOL, submitted_answer
+
+from .finding import CRITERIA
+from .grading import grade_submission
+from .scorer import evidence, explain
+
+CELLS = ("TP", "FN", "FP", "TN")
+
+
+@solver
+def hand_in() -> Solver:
+    """Submits the sample's input as a model would."""
+
+    async def solve(state: TaskState, generate: Generate) -> TaskState:
+        call = ToolCall(id="exam", function=SUBMIT_TOOL, arguments={"answer": state.input_text})
+        state.messages.append(ChatMessageAssistant(content="", tool_calls=[call]))
+        state.messages.append(
+            ChatMessageTool(content=state.input_text, tool_call_id="exam", function=SUBMIT_TOOL)
+        )
+        state.completed = True
+        return state
+
+    return solve
+
+
+@metric
+def confusion() -> Metric:
+    """How many verdicts are true and false positives and negatives."""
+
+    def compute(scores: list[SampleScore]) -> Value:
+        found = Counter(str(s.score.value) for s in scores)
+        return {cell: found[cell] for cell in CELLS}
+
+    return compute
+
+
+@metric
+def right() -> Metric:
+    """The share of verdicts that agree with the label."""
+
+    def compute(scores: list[SampleScore]) -> Value:
+        return sum(str(s.score.value)[0] == "T" for s in scores) / max(len(scores), 1)
+
+    return compute
+
+
+@scorer(metrics={"*": [right(), confusion()]})
+def exam_scorer() -> Scorer:
+    """Compares each criterion, and the pass, with the label: TP, FN, FP or TN."""
+
+    async def score(state: TaskState, target: Target) -> Score:
+        grade = await grade_submission(submitted_answer(state.messages))
+        label: dict[str, int] = state.metadata["label"]
+        want = {**label, "passed": int(all(label.values()))}
+        have = {**grade.criteria, "passed": int(grade.passed)}
+        value = {c: cell(have[c], want[c]) for c in (*CRITERIA, "passed")}
+        wrong = [c for c, v in value.items() if v in ("FN", "FP")]
+        said = f"wrong: {', '.join(wrong)}" if wrong else "as labelled"
+        return Score(
+            value=value,
+            explanation=f"{said}\n{state.metadata['note']}\n\n{explain(grade)}",
+            metadata={"wrong": wrong, "label": label, **evidence(grade)},
+        )
+
+    return score
+
+
+def cell(have: int, want: int) -> str:
+    """Where a verdict stands in the confusion table."""
+    return ("T" if have == want else "F") + ("P" if have else "N")
