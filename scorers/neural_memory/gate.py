@@ -23,12 +23,12 @@ import re
 import warnings
 from itertools import islice
 
-from researcher_evals.scorers.neural_memory.admission.inspection import Finding
-from researcher_evals.scorers.neural_memory.admission.live import prune
-from researcher_evals.scorers.neural_memory.admission.names import words
-from researcher_evals.scorers.neural_memory.admission.rules import inspect_program
-from researcher_evals.scorers.neural_memory.admission.scopes import read_program, walk
-from researcher_evals.scorers.neural_memory.admission.values import Aliases, TooTangled
+from .admission.inspection import Finding
+from .admission.live import prune
+from .admission.names import words
+from .admission.rules import inspect_program
+from .admission.scopes import read_program, walk
+from .admission.values import Aliases, TooTangled
 
 __all__ = ["Finding", "UnreadableSource", "inspect_source"]
 

@@ -30,16 +30,19 @@ class Graph:
         self.nodes = tape.nodes
         self.logits = tape.logits
         self.exact = exact
-        self._run_op = [None if n.leaf else implementation(n.op) for n in tape.nodes]
+        try:
+            self._run_op = [None if n.leaf else implementation(n.op) for n in tape.nodes]
+        except KeyError as e:
+            raise BadRecord(f"the operation {e} cannot be replayed") from e
         self.users: list[list[int]] = [[] for _ in tape.nodes]
         for n in tape.nodes:
             for i in {r.node for r in n.inputs}:
                 self.users[i].append(n.id)
         self._descendants: dict[frozenset[int], frozenset[int]] = {}
         self._ancestors: dict[frozenset[int], frozenset[int]] = {}
-        self.used = self.ancestors([self.logits])
-        self.order = [n for n in tape.nodes if n.id in self.used]
         self.input = next(Ref(n.id) for n in tape.nodes if n.leaf == "input")
+        self.used = self.ancestors([self.logits]) | {self.input.node}
+        self.order = [n for n in tape.nodes if n.id in self.used]
         self.base: Values = {}
         try:
             self.base = self._run({}, self.order, everything=True)
@@ -106,7 +109,7 @@ class Graph:
             as_trained: stop gradients at `detach` and in `no_grad` regions, as training does;
                 otherwise they flow wherever values do.
         """
-        todo = self.descendants(r for r, v in replaced.items() if v is not self.base[r])
+        todo = self.descendants(r for r, v in replaced.items() if v is not self.base.get(r))
         todo = todo & self.used
         if targets is not None:
             todo = todo & self.ancestors(targets)

@@ -40,7 +40,8 @@ def disagreement(records: list[Record], request: dict[str, Any], logits: list[An
         try:
             replayed = graph.run(_case(graph, case))[graph.logits]
         except Exception as e:  # any operation may refuse other inputs
-            raise BadRecord(f"the record does not replay on other inputs: {e}"[:300]) from e
+            why = f"the record does not replay on other inputs: {type(e).__name__}: {e}"
+            raise BadRecord(why[:300]) from e
         tried += 1
         agree += same_logits(replayed.detach(), read_tensor(data))
     branches = any(n.op == "item" for g in graphs for t in g.values() for n in t.nodes)

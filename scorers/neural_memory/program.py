@@ -6,7 +6,7 @@ import torch
 
 from .graph import Changed, Graph, Replacement, relative
 from .operations import REARRANGING
-from .tape import Record, Ref, Tape
+from .tape import BadRecord, Record, Ref, Tape
 
 Measure = Callable[[torch.Tensor], torch.Tensor]
 
@@ -52,8 +52,13 @@ class Program:
         self.logits = self.graph.logits
         self.parameters = {n.name for n in self.graph.order if n.leaf == "param"}
         self.generator = torch.Generator().manual_seed(5)
-        self.batch, self.length = self.graph.shape(self.graph.input)
-        self.vocabulary = self.graph.shape(self.logits)[-1]
+        setting = record.setting
+        self.batch, self.length = setting.batch, setting.length
+        self.vocabulary = setting.model["vocab_size"]
+        shapes = (self.base[self.graph.input].shape, self.base[self.logits].shape)
+        whole = (self.batch, self.length)
+        if shapes != (whole, (*whole, self.vocabulary)):
+            raise BadRecord("the record is not one of the examined model on the given inputs")
         self._find_dependences()
         self.live = live_values(self.graph, self.generator)
         self._find_learning()

@@ -3,12 +3,12 @@
 import ast
 import re
 
-from researcher_evals.scorers.neural_memory.admission.inspection import (
+from .inspection import (
     TELLING_WORDS,
     Inspection,
     refs,
 )
-from researcher_evals.scorers.neural_memory.admission.names import (
+from .names import (
     DEFINABLE,
     READABLE,
     is_dunder,
@@ -18,14 +18,14 @@ from researcher_evals.scorers.neural_memory.admission.names import (
     refuse_attribute,
     words,
 )
-from researcher_evals.scorers.neural_memory.admission.program import (
+from .program import (
     EXCEPTION,
     NOTHING,
     Ref,
     Scope,
     Values,
 )
-from researcher_evals.scorers.neural_memory.admission.texts import HIDDEN, UNKNOWN, texts
+from .texts import HIDDEN, UNKNOWN, texts
 
 # Functions that change what they are given, or fetch from it by name: to be called, not handed on.
 POWERFUL = words(
@@ -140,7 +140,7 @@ def _fetch(i: Inspection, node: ast.Call, name: str, base: Values) -> None:
     elif name.isidentifier():
         reasons = [refuse_attribute(name), *(refuse(f"{r.path}.{name}") for r in found)]
         if i.is_trouble(name) and not found:
-            reasons.append(f"reads `.{name}`, a way round to another module")
+            reasons.append(f"reads `.{name}`, a way out of the model")
         for reason in [r for r in reasons if r][:1]:
             i.report(node, "reach", reason)
 

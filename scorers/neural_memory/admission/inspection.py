@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from researcher_evals.scorers.neural_memory.admission.names import (
+from .names import (
     ASSIGNABLE,
     DEFINABLE,
     ENTRIES,
@@ -16,8 +16,8 @@ from researcher_evals.scorers.neural_memory.admission.names import (
     TROUBLE,
     is_dunder,
 )
-from researcher_evals.scorers.neural_memory.admission.program import EXCEPTION, Own, Ref, Values
-from researcher_evals.scorers.neural_memory.admission.values import Aliases
+from .program import EXCEPTION, Own, Ref, Values
+from .values import Aliases
 
 Kind = Literal["reach", "patch", "disguise", "obscure", "persuasion"]
 

@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from researcher_evals.scorers.neural_memory.admission.names import CALLED_BY_OTHERS, words
-from researcher_evals.scorers.neural_memory.admission.scopes import children, walk
+from .names import CALLED_BY_OTHERS, words
+from .scopes import children, walk
 
 ROOTS = frozenset({"SimpleTransformer", "NeuralMemory"})
 MAX_ROUNDS = 50  # calls of calls that are followed; a person's code needs fewer than ten

@@ -424,7 +424,7 @@ CALLED_BY_OTHERS = LISTINGS | words(
     "keys write flush close read readline fileno isatty emit handle filter acquire release format "
     "level "
     # the grader, of what forward returns
-    "logits values"
+    "logits values items get"
 )
 
 
@@ -460,7 +460,7 @@ def refuse_member(path: str, name: str) -> str | None:
     if reason := refuse_attribute(name):
         return f"{reason} (`{path}`)"
     if name in TROUBLE or name == "__dict__":
-        return f"uses `{path}`, a way round to another module"
+        return f"uses `{path}`, a way out of the model"
     return None
 
 
@@ -492,7 +492,7 @@ def refuse(path: str) -> str | None:
     module: str | None = parts[0]
     if path.startswith("<"):  # `type(x)` or a caught exception
         if path == "<exception>.obj":
-            return "reads `.obj` of an exception, a way round to a module"
+            return "reads `.obj` of an exception, a way out of the model"
         return next((r for p in parts[1:] if (r := refuse_member(path, p))), None)
     shown = path.removeprefix("builtins.")
     if module in HARMLESS_PACKAGES:
@@ -508,7 +508,7 @@ def refuse(path: str) -> str | None:
             if reason := refuse_member(here, name):
                 return reason
             if name in CARRIED:
-                return f"uses `{here}`, a way round to another module"
+                return f"uses `{here}`, a way out of the model"
             if parts[0] == "sys" and parts[1].startswith("std") and name not in STREAM:
                 return f"uses `{here}`, a way to files"
             if name.startswith("_") and not is_dunder(name):

@@ -3,7 +3,7 @@
 import ast
 from dataclasses import dataclass, field
 
-from researcher_evals.scorers.neural_memory.admission.names import CONSTANTS
+from .names import CONSTANTS
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef
 Function = Definition | ast.Lambda

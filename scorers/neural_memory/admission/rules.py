@@ -2,8 +2,8 @@
 
 import ast
 
-from researcher_evals.scorers.neural_memory.admission.calls import POWERFUL, inspect_call
-from researcher_evals.scorers.neural_memory.admission.inspection import (
+from .calls import POWERFUL, inspect_call
+from .inspection import (
     TELLING_WORDS,
     Finding,
     Inspection,
@@ -11,7 +11,7 @@ from researcher_evals.scorers.neural_memory.admission.inspection import (
     is_telling,
     refs,
 )
-from researcher_evals.scorers.neural_memory.admission.names import (
+from .names import (
     ASSIGNABLE,
     DEFINABLE,
     KNOWN,
@@ -27,16 +27,16 @@ from researcher_evals.scorers.neural_memory.admission.names import (
     resolve,
     words,
 )
-from researcher_evals.scorers.neural_memory.admission.program import (
+from .program import (
     NOTHING,
     Definition,
     Own,
     Ref,
     Scope,
 )
-from researcher_evals.scorers.neural_memory.admission.scopes import walk
-from researcher_evals.scorers.neural_memory.admission.texts import texts
-from researcher_evals.scorers.neural_memory.admission.values import Aliases
+from .scopes import walk
+from .texts import texts
+from .values import Aliases
 
 TENSORS = words("Tensor Parameter Buffer UninitializedParameter UninitializedBuffer")
 METACLASSES = words("builtins.type abc.ABCMeta enum.EnumMeta enum.EnumType")
@@ -85,11 +85,13 @@ class _Rules:
             for ref in refs(base):  # `getattr(torch, "os").system`
                 if reason := refuse(ref.path):
                     self.report(node, "reach", reason)
-        paths = {resolve(f"{r.path}.{node.attr}") for r in refs(base)}
+        # What is read from a refused member of a module is not reported again.
+        judged = [r.path for r in refs(base) if is_open(r.path) or not refuse(r.path)]
+        paths = {resolve(f"{path}.{node.attr}") for path in judged}
         if reason := refuse_attribute(node.attr):
             self.report(node, "reach", reason)
-        elif self.i.is_trouble(node.attr) and not paths:
-            self.report(node, "reach", f"reads `.{node.attr}`, a way round to another module")
+        elif self.i.is_trouble(node.attr) and not refs(base):
+            self.report(node, "reach", f"reads `.{node.attr}`, a way out of the model")
         elif node not in self.i.bases or not all(is_open(p) for p in paths):
             found = refs(self.of(node, scope) | {Ref(p) for p in paths})
             self._judge(node, found)
@@ -112,7 +114,7 @@ class _Rules:
             if reason := refuse_attribute(attr):
                 self.report(node, "reach", reason)
             elif self.i.is_trouble(attr):
-                self.report(node, "reach", f"reads `.{attr}`, a way round to another module")
+                self.report(node, "reach", f"reads `.{attr}`, a way out of the model")
 
     def _Call(self, node: ast.Call, scope: Scope) -> None:
         inspect_call(self.i, node, scope)
@@ -141,7 +143,11 @@ class _Rules:
         if isinstance(node.ctx, ast.Load) or root is node.value or not isinstance(root, ast.Name):
             return
         if any(is_module(r.path) for r in refs(self.of(root, scope))):
-            for ref in refs(self.of(node.value, scope)):
+            found = refs(self.of(node.value, scope))
+            if [r.path for r in found] == ["os.environ"]:  # a seed for hashing: no harm
+                self.i.bases.add(node.value)
+                return
+            for ref in found:
                 self.report(node, "patch", f"changes an item of `{ref.path}`")
 
     def _Assign(self, node: ast.Assign, scope: Scope) -> None:

@@ -3,8 +3,8 @@
 import ast
 from collections.abc import Iterable, Iterator
 
-from researcher_evals.scorers.neural_memory.admission.names import resolve
-from researcher_evals.scorers.neural_memory.admission.program import (
+from .names import resolve
+from .program import (
     EXCEPTION,
     Cell,
     Definition,

@@ -4,8 +4,8 @@ import ast
 from collections.abc import Iterable
 from typing import Any
 
-from researcher_evals.scorers.neural_memory.admission.names import words
-from researcher_evals.scorers.neural_memory.admission.program import NOTHING, Text, Value, Values
+from .names import words
+from .program import NOTHING, Text, Value, Values
 
 UNKNOWN = "\0"  # stands in a text for a part that is not known: "layer_\0"
 HIDDEN = "\1"  # ... for a part that is computed as good code does not compute names

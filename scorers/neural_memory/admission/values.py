@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Iterable
 from functools import lru_cache
 
-from researcher_evals.scorers.neural_memory.admission import texts as text_values
-from researcher_evals.scorers.neural_memory.admission.names import BUILTINS, is_open, resolve, words
-from researcher_evals.scorers.neural_memory.admission.program import (
+from . import texts as text_values
+from .names import BUILTINS, is_open, resolve, words
+from .program import (
     FOREIGN_CLASS,
     NOTHING,
     Cell,
@@ -26,8 +26,8 @@ from researcher_evals.scorers.neural_memory.admission.program import (
     Text,
     Values,
 )
-from researcher_evals.scorers.neural_memory.admission.scopes import parameter_names
-from researcher_evals.scorers.neural_memory.admission.texts import texts, without_texts
+from .scopes import parameter_names
+from .texts import texts, without_texts
 
 MAX_WORK = 2_000_000  # expressions evaluated plus values found: about two seconds
 

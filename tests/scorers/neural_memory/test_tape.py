@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from researcher_evals.scorers.neural_memory.graph import Graph
+from researcher_evals.scorers.neural_memory.judge import judge_tape
 from researcher_evals.scorers.neural_memory.operations import implementation
 from researcher_evals.scorers.neural_memory.tape import (
     MAX_BYTES,
@@ -24,7 +25,8 @@ from .conftest import DATA, Recorder
 
 @pytest.fixture(scope="module")
 def raw(record_text: Recorder) -> Any:
-    return json.loads(record_text(DATA / "reference.py"))
+    small = json.loads(record_text(DATA / "reference.py"))[0]
+    return [small, small]
 
 
 def nodes(raw: Any) -> Any:
@@ -37,6 +39,10 @@ def first_operation(raw: Any, base: str) -> Any:
 
 def set_op(op: str) -> Callable[[Any], None]:
     return lambda raw: first_operation(raw, "sigmoid").update(op=op)
+
+
+def other_logits(raw: Any) -> None:
+    raw[0]["modes"]["train"]["logits"] = [0, 0]
 
 
 def refer_forward(raw: Any) -> None:
@@ -90,6 +96,20 @@ def test_damaged_records_are_refused(raw: Any, damage: Any, message: str) -> Non
         read_records(json.dumps(broken))
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [(set_op("sigmoid.nonsense"), "sigmoid.nonsense"), (other_logits, "examined model")],
+)
+def test_records_that_read_well_and_mean_nothing_are_refused(
+    raw: Any, damage: Any, message: str
+) -> None:
+    broken = copy.deepcopy(raw)
+    damage(broken)
+    record = read_records(json.dumps(broken))[0]
+    with pytest.raises(BadRecord, match=message):
+        judge_tape(record, record.tapes["train"])
+
+
 @pytest.mark.parametrize("text", ["", "null", "[]", "{}", "[1, 2]", "nonsense", "[" * 100_000])
 def test_what_is_no_record_is_refused(text: str) -> None:
     with pytest.raises(BadRecord):
@@ -140,12 +160,14 @@ json_values = st.recursive(
 @given(data=st.data())
 def test_any_damage_gives_a_verdict_on_the_record(raw: Any, data: st.DataObject) -> None:
     """Random values in random places: the record is read, or refused; nothing else happens."""
-    broken = copy.deepcopy(raw)
-    node = data.draw(st.sampled_from(nodes(broken)))
+    node = data.draw(st.sampled_from(nodes(raw)))
     key = data.draw(st.sampled_from(sorted(node)))
+    honest = node[key]
     node[key] = data.draw(json_values)
     try:
-        record = read_records(json.dumps(broken))[0]
+        record = read_records(json.dumps(raw))[0]
         Graph(record.tapes["train"])
     except BadRecord:
         pass
+    finally:
+        node[key] = honest
