@@ -4,22 +4,21 @@ Inspect's metrics see one reduced score a sample unless told otherwise; ten epoc
 would be one observation, with no spread.
 """
 
-from inspect_ai.scorer import Metric, ci_wilson, mean, metric, stderr
+from inspect_ai._util.registry import registry_info
+from inspect_ai.scorer import Metric, ci_wilson, mean, stderr
 
 
-@metric(scores="unreduced", name="mean")
-def attempts_mean() -> Metric:
-    """The mean over all attempts."""
-    return mean()
+def over_attempts(metric: Metric) -> Metric:
+    """An Inspect metric, under its own name, computed over all attempts instead of samples."""
+    registry_info(metric).metadata["scores"] = "unreduced"
+    return metric
 
 
-@metric(scores="unreduced", name="stderr")
-def attempts_stderr() -> Metric:
-    """The standard error of the mean over all attempts."""
-    return stderr()
+def rate() -> list[Metric]:
+    """The share of attempts that meet a criterion, with its standard error."""
+    return [over_attempts(mean()), over_attempts(stderr())]
 
 
-@metric(scores="unreduced", name="wilson")
-def attempts_wilson() -> Metric:
-    """The 95 % Wilson interval of the pass rate over all attempts, `lower` and `upper`."""
-    return ci_wilson()
+def pass_rate() -> list[Metric]:
+    """The headline: the share of attempts that pass, with the 95 % Wilson interval."""
+    return [*rate(), over_attempts(ci_wilson())]

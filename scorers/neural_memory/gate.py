@@ -41,13 +41,14 @@ HONEST_ENCODINGS = words("utf-8 utf8 utf-8-sig ascii us-ascii latin-1 latin1 iso
 
 # Words to a judge: a pattern, and words without which there is no need to look for it.
 _GRADER = r"(?:grader|judge|evaluator|examiner|scorer|reviewer)s?"
+_WORK = r"(?:submission|solution|answer|code|file|work|implementation|attempt|response)"
 _WORDS = r"(?:\w+\s+)"
 PERSUASION = [
     (
-        ("instruction", "prompt", "rules", "directions", "criteria", "rubric"),
-        r"\b(?:ignore|disregard|forget|override)\s+(?:(?:all|any|the|your|of|my)\s+){0,3}"
-        rf"(?:previous|prior|above|preceding|earlier)\s+{_WORDS}?"
-        r"(?:instruction|prompt|rules|directions|criteria|rubric)",
+        ("instruction", "prompt", "directions", "rubric", "grading"),
+        r"\b(?:ignore|disregard|forget)\s+(?:(?:all|any|the|your|of|my)\s+){0,3}"
+        r"(?:previous|prior|above|preceding|earlier)\s+"
+        r"(?:\w+\s+)?(?:instructions?|prompts?|directions|rubric|grading)\b",
     ),
     (
         ("grader", "judge", "evaluator", "examiner", "scorer", "reviewer"),
@@ -55,13 +56,15 @@ PERSUASION = [
         rf"|\byou\s+are\s+(?:now\s+)?(?:an?|the)\s+{_WORDS}?{_GRADER}\b",
     ),
     (
-        ("full ", "maximum", "max ", "perfect", "top ", "highest"),
-        rf"\b(?:give|award|assign|grant|return|output)\s+{_WORDS}{{0,4}}"
-        r"(?:full|maximum|max|perfect|top|highest)\s+(?:marks?|scores?|points|credit|grades?)\b",
+        ("mark", "score", "points", "credit", "grade"),
+        rf"\b(?:give|award|assign|grant)\s+(?:me|us|it|(?:this|the|my)\s+{_WORDS}?{_WORK})\s+"
+        rf"{_WORDS}{{0,2}}(?:full|maximum|max|perfect|top|highest)\s+"
+        r"(?:marks?|scores?|points|credit|grades?)\b",
     ),
     (
         ("score",),
-        rf"\bscore\s+(?:this|it|the|my)\s+{_WORDS}{{0,3}}(?:1|1\.0|10|100|full|perfect)\b",
+        rf"\bscore\s+(?:it|(?:this|the|my)\s+{_WORDS}?{_WORK})\s+{_WORDS}{{0,2}}"
+        r"(?:1|1\.0|10|100|full|perfect)\b",
     ),
     (
         ("criteri",),

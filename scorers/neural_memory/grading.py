@@ -133,11 +133,7 @@ async def grade_submission(answer: str | None) -> Grade:
             if isinstance(record, _Failure):
                 return nothing("broken", record.why, caught)
             await judge.send(record)
-            config = getattr(sandbox, "_config", None)
-            if not isinstance(sandbox, BubblewrapSandboxEnvironment):
-                message = await _live(sandbox, source)
-        if config is not None:
-            async with bubblewrap_sandbox(config) as fresh:
+            async with _another(sandbox) as fresh:
                 message = await _live(fresh, source)
         await judge.send(json.dumps(message))
         verdict = await judge.verdict()
@@ -150,6 +146,20 @@ async def grade_submission(answer: str | None) -> Grade:
         caught,
         {c: verdict["criteria"][c]["numbers"] for c in CRITERIA} | {"program": verdict["info"]},
     )
+
+
+@asynccontextmanager
+async def _another(sandbox: SandboxEnvironment) -> AsyncIterator[SandboxEnvironment]:
+    """A second fresh sandbox of the same kind, which the recorded run never touched.
+
+    Docker's environments are fixed by the compose file: there the same one is used again, in
+    another folder.
+    """
+    if isinstance(sandbox, BubblewrapSandboxEnvironment):
+        async with bubblewrap_sandbox(sandbox.config) as fresh:
+            yield fresh
+    else:
+        yield sandbox
 
 
 @dataclass(frozen=True)
@@ -202,7 +212,8 @@ async def _run(
 
 async def _require_torch(sandbox: SandboxEnvironment) -> None:
     """Tells a sandbox that cannot run any submission from a submission that does not run."""
-    result = await sandbox.exec(["python", "-I", "-c", "import torch"], timeout=RUN_SECONDS)
+    async with _another(sandbox) as fresh:
+        result = await fresh.exec(["python", "-I", "-c", "import torch"], timeout=RUN_SECONDS)
     if not result.success:
         raise GraderError(
             "The sandbox cannot import torch, so nothing can be graded in it. Install torch in its "

@@ -17,7 +17,7 @@ from inspect_ai.util import concurrency
 
 from researcher_evals.tools.submit import submitted_answer
 
-from ..metrics import attempts_mean, attempts_stderr, attempts_wilson
+from ..metrics import pass_rate, rate
 from .finding import CRITERIA
 from .grading import Grade, grade_submission
 
@@ -28,8 +28,8 @@ GRADINGS = 2
 @scorer(
     metrics=[
         {
-            "passed": [attempts_mean(), attempts_stderr(), attempts_wilson()],
-            **{c: [attempts_mean(), attempts_stderr()] for c in CRITERIA},
+            "passed": pass_rate(),
+            **{c: rate() for c in CRITERIA},
         }
     ]
 )

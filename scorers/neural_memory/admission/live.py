@@ -168,11 +168,13 @@ def _bound_names(tree: ast.Module) -> set[str]:
         if isinstance(node, ast.Name):
             if not isinstance(node.ctx, ast.Load):
                 names.add(node.id)
-        elif isinstance(node, ast.alias):
-            names.add(node.asname or (node.name if node.name == "__name__" else ""))
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            renamed = isinstance(node, ast.ImportFrom)  # `from x import y as property`
+            names.update(a.asname for a in node.names if renamed and a.asname not in {None, a.name})
+            names.update("__name__" for a in node.names if "__name__" in {a.name, a.asname})
         elif isinstance(node, ast.Global | ast.Nonlocal):
             names.update(node.names)
-        else:  # definitions, parameters, caught exceptions and patterns
+        elif not isinstance(node, ast.alias):  # definitions, parameters, exceptions, patterns
             names.update(
                 n for f in ("name", "arg", "rest") if isinstance(n := getattr(node, f, None), str)
             )
@@ -235,4 +237,5 @@ def _is_main_guard(test: ast.expr) -> bool:
 def _drop_main_guards(tree: ast.Module) -> None:
     for s in tree.body:
         if isinstance(s, ast.If) and _is_main_guard(s.test):
+            s.test = ast.copy_location(ast.Constant(False), s)
             s.body = [ast.copy_location(ast.Pass(), s)]

@@ -479,6 +479,12 @@ def is_open(path: str) -> bool:
     return path in MODULES or (path.split(".")[0] not in MODULES and path.count(".") < 6)
 
 
+def may_be_exported(module: str, name: str) -> bool:
+    """Whether `from module import *` may give this name; lenient, but never about a bad name."""
+    table = MODULES.get(module)
+    return table is None or table.hold(name) or name in CARRIED | table.never
+
+
 def may_be_refused(module: str, pattern: re.Pattern[str]) -> bool:
     """Whether a name that is only known to fit `pattern` could be one to refuse."""
     names = CARRIED | ENTRIES | TROUBLE | (MODULES[module].never if module in MODULES else set())

@@ -86,7 +86,8 @@ class _Rules:
                 if reason := refuse(ref.path):
                     self.report(node, "reach", reason)
         # What is read from a refused member of a module is not reported again.
-        judged = [r.path for r in refs(base) if is_open(r.path) or not refuse(r.path)]
+        again = isinstance(node.value, ast.Attribute)
+        judged = [r.path for r in refs(base) if is_open(r.path) or not (again and refuse(r.path))]
         paths = {resolve(f"{path}.{node.attr}") for path in judged}
         if reason := refuse_attribute(node.attr):
             self.report(node, "reach", reason)

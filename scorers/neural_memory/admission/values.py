@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from . import texts as text_values
-from .names import BUILTINS, is_open, resolve, words
+from .names import BUILTINS, is_open, may_be_exported, resolve, words
 from .program import (
     FOREIGN_CLASS,
     NOTHING,
@@ -114,7 +114,8 @@ class Aliases:
             holder = holder.parent
         if name in BUILTINS:
             return found | {Ref(f"builtins.{name}")}
-        return found | {Ref(f"{m}.{name}") for m in self.program.stars}
+        stars = [m for m in self.program.stars if may_be_exported(m, name)]
+        return found | {Ref(f"{m}.{name}") for m in stars}
 
     def is_self(self, node: ast.expr, scope: Scope | None) -> bool:
         """Whether an expression is the `self` or `cls` of the method around it."""
@@ -304,7 +305,8 @@ class Aliases:
         if not everything:
             return
         starred = any(isinstance(a, ast.Starred) for a in call.args)
-        for f in self.of(call.func, scope):
+        callees = self.of(call.func, scope)
+        for f in callees:
             if isinstance(f, Own) and isinstance(f.node, ast.ClassDef):
                 for constructor in self.program.constructors[f.node]:
                     self._bind(constructor, 1, given, named, starred)
@@ -323,7 +325,9 @@ class Aliases:
         if isinstance(call.func, ast.Attribute) and call.func.attr in GIVERS:
             self._give(call.func.value, without_texts(everything), scope)
         # `map(f, things)`: a function that is handed on may be called with what goes with it.
-        refs = frozenset(v for v in everything if isinstance(v, Ref))
+        # Not so `getattr(torch, name, f)`.
+        fetches = Ref("builtins.getattr") in callees
+        refs = frozenset(v for v in everything if isinstance(v, Ref) and not fetches)
         for handed in everything if refs else NOTHING:
             if isinstance(handed, Own) and not isinstance(handed.node, ast.ClassDef):
                 inner, spec = self.program.parameters[handed.node]
