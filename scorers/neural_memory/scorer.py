@@ -41,12 +41,17 @@ def neural_memory_scorer() -> Scorer:
             grade = await grade_submission(submitted_answer(state.messages))
         return Score(
             value={"passed": int(grade.passed), **grade.criteria},
-            answer=submitted_answer(state.messages),
+            answer=shown(submitted_answer(state.messages)),
             explanation=explain(grade),
             metadata=evidence(grade),
         )
 
     return score
+
+
+def shown(answer: str | None) -> str | None:
+    """The answer as Inspect's viewer shows code."""
+    return f"```python\n{answer}\n```" if answer and "```" not in answer else answer
 
 
 def explain(grade: Grade) -> str:

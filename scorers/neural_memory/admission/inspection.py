@@ -7,6 +7,7 @@ from typing import Literal
 
 from .names import (
     ASSIGNABLE,
+    CALLED_BY_OTHERS,
     DEFINABLE,
     ENTRIES,
     KNOWN,
@@ -16,7 +17,7 @@ from .names import (
     TROUBLE,
     is_dunder,
 )
-from .program import EXCEPTION, Own, Ref, Values
+from .program import EXCEPTION, OWN_CLASS, Own, Ref, Values
 from .values import Aliases
 
 Kind = Literal["reach", "patch", "disguise", "obscure", "persuasion"]
@@ -78,7 +79,12 @@ class Inspection:
         """Judges `base.attr = value`, `del base.attr` or `setattr(base, "attr", value)`."""
         for ref in refs(base):
             path = f"{ref.path}.{attr}"
-            if ref.path.startswith("<type>"):
+            if ref == OWN_CLASS:
+                # `Class.method(x)` makes `type(self)` the class of x.
+                own = attr in self.aliases.program.class_fields and attr not in CALLED_BY_OTHERS
+                if not own or is_dunder(attr):
+                    self.report(node, "patch", f"changes `.{attr}` of its class")
+            elif ref.path.startswith("<type>"):
                 self.report(node, "patch", f"changes `.{attr}` of the class of some object")
             elif not (path in SETTINGS or ref == EXCEPTION or ref.is_constant()):
                 self.report(node, "patch", f"changes `{path}`, which is not its own")

@@ -42,6 +42,7 @@ NOTHING: Values = frozenset()
 
 EXCEPTION = Ref("<exception>")  # what `except ... as e` binds
 FOREIGN_CLASS = Ref("<type>")  # what `type(x)` gives
+OWN_CLASS = Ref("<own type>")  # what `type(self)` gives, unless the method is called otherwise
 
 
 @dataclass(eq=False, slots=True)
@@ -76,6 +77,12 @@ class Scope:
     def cell(self, name: str) -> Cell:
         return self.outer.get(name, self).cells.setdefault(name, Cell())
 
+    def rebind(self, name: str) -> None:
+        """Notes that a name is given a new value: `self` may no longer be `self`."""
+        scope = self.outer.get(name, self)
+        if scope.myself == name:
+            scope.myself = None
+
     def find(self, name: str) -> Cell | None:
         """The cell that an assignment to a part of `name` changes."""
         scope: Scope | None = self.outer.get(name, self)
@@ -98,12 +105,17 @@ class Program:
         nodes: every node with the scope it is evaluated in, a parent before its children.
         fields: what attributes of each name may stand for, whosever they are.
         own_fields: the names of attributes that the submission sets.
+        class_fields: the names of those that it sets in the body of a class.
         flows: (cell, expression, scope): the cell may stand for what the expression does.
         calls: every call with arguments.
+        operations: operands of what may call a special method, and values set as attributes.
+        sent: what a `yield` may give.
         parameters: the scope and the parameters of each function.
         returns: what a call of each function may give.
         constructors: the `__init__` of each class.
         methods: the functions defined in classes.
+        special: those that are called without being named, by operators or as instances.
+        odd: those under a decorator that may change what `self` is.
         stars: modules of which everything is imported.
         deleted: names that are unbound somewhere.
     """
@@ -112,13 +124,18 @@ class Program:
     nodes: list[tuple[ast.AST, Scope]] = field(default_factory=list)
     fields: dict[str, Cell] = field(default_factory=dict)
     own_fields: set[str] = field(default_factory=set)
+    class_fields: set[str] = field(default_factory=set)
     flows: list[tuple[Cell, ast.expr, Scope]] = field(default_factory=list)
     calls: list[tuple[ast.Call, Scope]] = field(default_factory=list)
+    operations: list[tuple[list[ast.expr], Scope]] = field(default_factory=list)
+    sent: Cell = field(default_factory=Cell)
     parameters: dict[Function, tuple[Scope, ast.arguments]] = field(default_factory=dict)
     returns: dict[Function, Cell] = field(default_factory=dict)
     constructors: dict[ast.ClassDef, list[Function]] = field(default_factory=dict)
     comprehensions: dict[ast.expr, Scope] = field(default_factory=dict)
     methods: set[Function] = field(default_factory=set)
+    special: list[Function] = field(default_factory=list)
+    odd: set[Function] = field(default_factory=set)
     stars: list[str] = field(default_factory=list)
     deleted: set[str] = field(default_factory=set)
 

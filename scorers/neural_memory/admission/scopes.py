@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterable, Iterator
 
-from .names import resolve
+from .names import resolve, words
 from .program import (
     EXCEPTION,
     Cell,
@@ -16,6 +16,13 @@ from .program import (
     Value,
 )
 
+CONSTRUCTORS = frozenset({"__init__", "__new__"})
+USUAL_DECORATORS = words(
+    "staticmethod classmethod property cached_property setter getter abstractmethod no_grad "
+    "inference_mode enable_grad autocast compile disable export ignore unused script_method "
+    "lru_cache cache override final overload typechecked jaxtyped once_differentiable "
+    "contextmanager"
+)
 Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 _UNINTERESTING = frozenset({"ctx", "op", "ops", "type_comment", "type_ignores", "kind"})
@@ -85,11 +92,14 @@ class _Reader:
         home = home or scope
         match target:
             case ast.Name(id=name):
+                home.rebind(name)
                 self._pour(home.cell(name), value, scope)
                 if home.kind == "class":
+                    self.p.class_fields.add(name)
                     self._set_field(name, value, scope)
             case ast.Attribute(attr=attr):
                 self._set_field(attr, value, scope)
+                self.p.operations.append(([value], scope))  # a setter
             case ast.Subscript(value=ast.Name(id=name)):
                 cell = home.find(name)
                 if cell is not None:
@@ -115,9 +125,11 @@ class _Reader:
             self.p.flows.append((cell, value, scope))
 
     def _bind(self, name: str, value: Value, scope: Scope) -> None:
+        scope.rebind(name)
         cells = [scope.cell(name)]
         if scope.kind == "class":
             self.p.own_fields.add(name)
+            self.p.class_fields.add(name)
             cells.append(self.p.field_cell(name))
         for cell in cells:
             cell.values |= {value}
@@ -152,6 +164,7 @@ class _Reader:
         home = scope
         while home.kind == "comprehension" and home.parent is not None:
             home = home.parent
+        home.rebind(node.target.id)
         self._pour(home.cell(node.target.id), node.value, scope)
         self._below(node, scope)
 
@@ -184,6 +197,7 @@ class _Reader:
             for part in walk(case.pattern):
                 for name in (getattr(part, "name", None), getattr(part, "rest", None)):
                     if isinstance(name, str):
+                        scope.rebind(name)
                         self._pour(scope.cell(name), node.subject, scope)
         self._below(node, scope)
 
@@ -208,6 +222,18 @@ class _Reader:
             self.p.calls.append((node, scope))
         self._below(node, scope)
 
+    def _BinOp(self, node: ast.BinOp, scope: Scope) -> None:
+        self.p.operations.append(([node.left, node.right], scope))
+        self._below(node, scope)
+
+    def _Compare(self, node: ast.Compare, scope: Scope) -> None:
+        self.p.operations.append(([node.left, *node.comparators], scope))
+        self._below(node, scope)
+
+    def _Subscript(self, node: ast.Subscript, scope: Scope) -> None:
+        self.p.operations.append(([node.slice], scope))
+        self._below(node, scope)
+
     # ---- scopes
     def _ClassDef(self, node: ast.ClassDef, scope: Scope) -> None:
         self._bind(node.name, Own(node), scope)
@@ -215,7 +241,9 @@ class _Reader:
             self.visit(part, scope)
         functions = [s for s in node.body if isinstance(s, Definition)]
         self.p.methods.update(functions)
-        self.p.constructors[node] = [s for s in functions if s.name in {"__init__", "__new__"}]
+        self.p.special += [f for f in functions if _is_special(f)]
+        self.p.odd.update(f for f in functions if not all(map(_is_usual, f.decorator_list)))
+        self.p.constructors[node] = [s for s in functions if s.name in CONSTRUCTORS]
         self.body(node.body, Scope("class", scope, owner=node))
 
     def _FunctionDef(self, node: Definition, scope: Scope) -> None:
@@ -299,6 +327,23 @@ class _Reader:
             self.visit(part, inner)
 
     _ListComp = _SetComp = _DictComp = _GeneratorExp
+
+
+def _last_name(node: ast.expr) -> str:
+    while isinstance(node, ast.Call):
+        node = node.func
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def _is_special(f: Definition) -> bool:
+    """Whether a method is called without being named."""
+    setter = any(_last_name(d) == "setter" for d in f.decorator_list)
+    return setter or f.name == "forward" or (f.name[:2] == "__" and f.name not in CONSTRUCTORS)
+
+
+def _is_usual(decorator: ast.expr) -> bool:
+    """Whether a decorator leaves `self` what it is."""
+    return _last_name(decorator) in USUAL_DECORATORS
 
 
 def _note_solid(s: ast.stmt, scope: Scope) -> None:

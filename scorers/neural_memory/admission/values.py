@@ -14,8 +14,10 @@ from functools import lru_cache
 from . import texts as text_values
 from .names import BUILTINS, is_open, may_be_exported, resolve, words
 from .program import (
+    EXCEPTION,
     FOREIGN_CLASS,
     NOTHING,
+    OWN_CLASS,
     Cell,
     Definition,
     Function,
@@ -35,7 +37,7 @@ MAX_WORK = 2_000_000  # expressions evaluated plus values found: about two secon
 PASS_ON = words(
     "iter next list tuple dict set frozenset sorted reversed zip filter min max enumerate"
 )
-PASS_ON_MODULES = words("functools operator itertools copy collections weakref")
+PASS_ON_MODULES = words("functools operator itertools copy collections weakref heapq")
 APPLY = words("builtins.map itertools.starmap itertools.accumulate functools.reduce")
 TAKERS = words("get setdefault pop popitem popleft values items keys copy __getitem__")
 # Attributes that hold what the object was made from: an enum's value, a partial's function, the
@@ -64,17 +66,26 @@ class Aliases:
         self._cases = {
             getattr(ast, n[1:]): getattr(self, n) for n in dir(self) if hasattr(ast, n[1:])
         }
-        count = len(program.flows)
-        self._pending = deque(range(count + len(program.calls)))
+        flows, calls, operations = program.flows, program.calls, program.operations
+        specials = [program.parameters[f] for f in program.special]
+        self._specials = [
+            inner.cell(n) for inner, spec in specials for n in parameter_names(spec)[1:]
+        ]
+        first, second = len(flows), len(flows) + len(calls)
+        count = second + (len(operations) if self._specials else 0)
+        self._pending = deque(range(count))
         waiting = self._waiting = set(self._pending)
         while self._pending:
             self._task = self._pending.popleft()
             waiting.discard(self._task)
-            if self._task < count:
-                cell, node, scope = program.flows[self._task]
+            if self._task < first:
+                cell, node, scope = flows[self._task]
                 self._pour(cell, self.of(node, scope))
+            elif self._task < second:
+                self._pass_arguments(*calls[self._task - first])
             else:
-                self._pass_arguments(*program.calls[self._task - count])
+                operands, scope = operations[self._task - second]
+                self._call_special(self._all(operands, scope))
         self._known = {}  # from here on nothing changes
 
     def _read(self, cell: Cell) -> Values:
@@ -190,6 +201,9 @@ class Aliases:
 
     _Starred = _Await = _NamedExpr
 
+    def _Yield(self, node: ast.Yield, scope: Scope) -> Values:
+        return self._read(self.program.sent)
+
     def _ListComp(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp, _: Scope) -> Values:
         return self.of(node.elt, self.program.comprehensions[node])
 
@@ -204,10 +218,12 @@ class Aliases:
     def attribute(self, base: ast.expr, attr: str, scope: Scope) -> Values:
         """What `base.attr` may stand for."""
         if attr == "__class__":
-            return NOTHING if self.is_self(base, scope) else frozenset({FOREIGN_CLASS})
+            return frozenset({OWN_CLASS if self.is_self(base, scope) else FOREIGN_CLASS})
         if isinstance(base, ast.Call) and getattr(base.func, "id", "") == "super":
             return self._inherited(attr, scope)
         values = self.of(base, scope)
+        if EXCEPTION in values:  # which may carry anything
+            return frozenset({FOREIGN_CLASS})
         if attr in CARRIERS and attr not in self.program.own_fields:
             held = frozenset(v for v in values if isinstance(v, Ref))
             return held | {FOREIGN_CLASS} if attr in TYPES else held
@@ -272,7 +288,7 @@ class Aliases:
             got = [self.attribute(node.args[0], n, scope) for n in names if n.isidentifier()]
             return NOTHING.union(*got, self._all(node.args[2:], scope))
         if path == "builtins.type" and len(args) == 1:
-            return NOTHING if self.is_self(args[0], scope) else frozenset({FOREIGN_CLASS})
+            return frozenset({OWN_CLASS if self.is_self(args[0], scope) else FOREIGN_CLASS})
         if path == "builtins.chr" or (path == "builtins.str" and len(args) > 1):
             return frozenset({Text(text_values.HIDDEN)})
         if path == "builtins.str":
@@ -317,13 +333,20 @@ class Aliases:
                 # A call fills in `self`, but `Class.method(x)` does not.
                 static = self.program.parameters[f.node][0].myself is None
                 method = f.node in self.program.methods and not static
-                for skip in {int(method and not f.unbound), int(method)}:
+                either = f.unbound or f.node in self.program.odd
+                for skip in {int(method and not either), int(method)}:
                     self._bind(f.node, skip, given, named, starred)
             elif f == Ref("builtins.setattr") and len(given) == 3:
                 for t in texts(given[1]):
                     self._pour(self.program.field_cell(t), given[2])
+        if not callees:
+            self._call_special(everything)
         if isinstance(call.func, ast.Attribute) and call.func.attr in GIVERS:
             self._give(call.func.value, without_texts(everything), scope)
+        elif isinstance(call.func, ast.Attribute) and call.func.attr in {"send", "asend"}:
+            self._pour(self.program.sent, everything)
+        elif call.args and any(isinstance(f, Ref) and _fills(f.path) for f in callees):
+            self._give(call.args[0], without_texts(everything), scope)
         # `map(f, things)`: a function that is handed on may be called with what goes with it.
         # Not so `getattr(torch, name, f)`.
         fetches = Ref("builtins.getattr") in callees
@@ -334,6 +357,13 @@ class Aliases:
                 for name in parameter_names(spec):
                     if name != inner.myself:
                         self._pour(inner.cell(name), refs)
+
+    def _call_special(self, values: Values) -> None:
+        """An operator or an instance that is called may call any special method of the file."""
+        refs = frozenset(v for v in values if isinstance(v, Ref) and not v.is_constant())
+        if refs:
+            for cell in self._specials:
+                self._pour(cell, refs)
 
     def _bind(
         self,
@@ -371,6 +401,11 @@ class Aliases:
 
 def _arguments(node: ast.Call) -> list[ast.expr]:
     return [*node.args, *(k.value for k in node.keywords)]
+
+
+def _fills(path: str) -> bool:
+    """Whether a function puts its other arguments into the first: `heapq.heappush`."""
+    return path.startswith(("heapq.", "bisect.insort", "operator.setitem"))
 
 
 @lru_cache(maxsize=4096)

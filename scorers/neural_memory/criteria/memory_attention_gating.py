@@ -52,7 +52,7 @@ def decide(program: Program, memory: Memory, gates: list[Gate], on_write: list[G
     found = [i for g in candidates if (i := streams.interpolation(g))]
     numbers: dict[str, object] = {"gates tried": len(candidates), "interpolations": len(found)}
     if not found:
-        return Finding(False, "no gate blends attention with memory complementarily", numbers)
+        return Finding(False, streams.nearest_miss, numbers)
     best = found[-1]
     where = program.line(best.blended, *best.gate.outputs, *best.gate.controls)
     if not streams.has_own_parameters(found):
@@ -71,6 +71,17 @@ def decide(program: Program, memory: Memory, gates: list[Gate], on_write: list[G
     return Finding(True, f"{text}, to {1 - best.attention_at:g} only the memory stream", numbers)
 
 
+def _miss(where: str, ends: dict[str, list[bool]]) -> str:
+    """Why a gate that reaches the logits blends nothing."""
+    both = [name for name, felt in ends.items() if all(felt)]
+    switched = [name for name, felt in ends.items() if sum(felt) == 1]
+    if len(switched) == 1 and both:
+        return f"the gate at {where} switches {switched[0]} alone: {both[0]} stays at both ends"
+    if len(both) == 2:
+        return f"the gate at {where} leaves attention and memory both in at either end"
+    return f"the gate at {where} makes no blend g * attention + (1 - g) * memory"
+
+
 class _Streams:
     """The two streams, each of which can be disturbed while the other holds still."""
 
@@ -78,6 +89,7 @@ class _Streams:
         self.program, self.attention = program, attention
         self.memory_noise: Intervention = {r: program.noisy(r) for r in sources}
         self.reads = memory_reads(program, memory, sources)
+        self.nearest_miss = "no gate stands between attention, memory and the logits"
 
     def _held_reads(self, controls: list[Ref]) -> Intervention:
         moved = self.program.graph.descendants(controls)
@@ -118,6 +130,17 @@ class _Streams:
                 continue
             if not differs(at_half[r], 0.5 * (v1 + v0), MOVES):
                 return Interpolation(gate, r, attention_at)
+        ends = {
+            "memory": [
+                differs(m[g.logits], v[g.logits], MOVES)
+                for m, v in ((memory1, at1), (memory0, at0))
+            ],
+            "attention": [
+                differs(a[g.logits], v[g.logits], MOVES)
+                for a, v in ((attention1, at1), (attention0, at0))
+            ],
+        }
+        self.nearest_miss = _miss(program.line(*gate.outputs, *gate.controls), ends)
         return None
 
     def has_own_parameters(self, found: list[Interpolation]) -> bool:

@@ -136,6 +136,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for t, kind, name in leaves:
             self._leaf(t, kind, name)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Saves the import of `torch._dynamo`, which takes as long as that of torch."""
+        return False
+
     # ---- nodes
     def _where(self) -> tuple[int | None, bool]:
         """(line of the submission, whether a memory module is on the stack)."""
