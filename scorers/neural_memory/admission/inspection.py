@@ -92,7 +92,7 @@ class Inspection:
             self.report(node, "disguise", "changes the class of an object")
         elif is_dunder(attr) and attr not in DEFINABLE | READABLE:
             self.report(node, "disguise", f"sets `{attr}`")
-        elif attr in LISTINGS and any(isinstance(v, Own) for v in value):
+        elif attr in LISTINGS and any(isinstance(v, Own) and not v.made for v in value):
             self.report(node, "disguise", f"replaces `{attr}` of an object")
 
 

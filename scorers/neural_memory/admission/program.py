@@ -30,10 +30,16 @@ class Text:
 
 @dataclass(frozen=True)
 class Own:
-    """A function or class that the submission defines; `unbound` as in `Class.method`."""
+    """A function or class that the submission defines.
+
+    Attributes:
+        unbound: as in `Class.method`.
+        made: an instance of the class.
+    """
 
     node: Function | ast.ClassDef
     unbound: bool = False
+    made: bool = False
 
 
 Value = Ref | Text | Own
@@ -108,13 +114,14 @@ class Program:
         class_fields: the names of those that it sets in the body of a class.
         flows: (cell, expression, scope): the cell may stand for what the expression does.
         calls: every call with arguments.
-        operations: operands of what may call a special method, and values set as attributes.
+        operations: an object and what it is combined with, or what one of its attributes is set to.
         sent: what a `yield` may give.
         parameters: the scope and the parameters of each function.
         returns: what a call of each function may give.
         constructors: the `__init__` of each class.
+        homes: the scope that each class is defined in.
         methods: the functions defined in classes.
-        special: those that are called without being named, by operators or as instances.
+        special: for each class, those that are called without being named.
         odd: those under a decorator that may change what `self` is.
         stars: modules of which everything is imported.
         deleted: names that are unbound somewhere.
@@ -127,14 +134,15 @@ class Program:
     class_fields: set[str] = field(default_factory=set)
     flows: list[tuple[Cell, ast.expr, Scope]] = field(default_factory=list)
     calls: list[tuple[ast.Call, Scope]] = field(default_factory=list)
-    operations: list[tuple[list[ast.expr], Scope]] = field(default_factory=list)
+    operations: list[tuple[ast.expr, ast.expr, Scope]] = field(default_factory=list)
     sent: Cell = field(default_factory=Cell)
     parameters: dict[Function, tuple[Scope, ast.arguments]] = field(default_factory=dict)
     returns: dict[Function, Cell] = field(default_factory=dict)
     constructors: dict[ast.ClassDef, list[Function]] = field(default_factory=dict)
+    homes: dict[ast.ClassDef, Scope] = field(default_factory=dict)
     comprehensions: dict[ast.expr, Scope] = field(default_factory=dict)
     methods: set[Function] = field(default_factory=set)
-    special: list[Function] = field(default_factory=list)
+    special: dict[ast.ClassDef, list[Function]] = field(default_factory=dict)
     odd: set[Function] = field(default_factory=set)
     stars: list[str] = field(default_factory=list)
     deleted: set[str] = field(default_factory=set)

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 from .names import resolve, words
 from .program import (
@@ -97,9 +98,9 @@ class _Reader:
                 if home.kind == "class":
                     self.p.class_fields.add(name)
                     self._set_field(name, value, scope)
-            case ast.Attribute(attr=attr):
+            case ast.Attribute(value=base, attr=attr):
                 self._set_field(attr, value, scope)
-                self.p.operations.append(([value], scope))  # a setter
+                self.p.operations.append((base, value, scope))  # perhaps a setter
             case ast.Subscript(value=ast.Name(id=name)):
                 cell = home.find(name)
                 if cell is not None:
@@ -223,15 +224,17 @@ class _Reader:
         self._below(node, scope)
 
     def _BinOp(self, node: ast.BinOp, scope: Scope) -> None:
-        self.p.operations.append(([node.left, node.right], scope))
+        self.p.operations += [(node.left, node.right, scope), (node.right, node.left, scope)]
         self._below(node, scope)
 
     def _Compare(self, node: ast.Compare, scope: Scope) -> None:
-        self.p.operations.append(([node.left, *node.comparators], scope))
+        parts = [node.left, *node.comparators]
+        for a, b in pairwise(parts):
+            self.p.operations += [(a, b, scope), (b, a, scope)]
         self._below(node, scope)
 
     def _Subscript(self, node: ast.Subscript, scope: Scope) -> None:
-        self.p.operations.append(([node.slice], scope))
+        self.p.operations.append((node.value, node.slice, scope))
         self._below(node, scope)
 
     # ---- scopes
@@ -241,7 +244,8 @@ class _Reader:
             self.visit(part, scope)
         functions = [s for s in node.body if isinstance(s, Definition)]
         self.p.methods.update(functions)
-        self.p.special += [f for f in functions if _is_special(f)]
+        self.p.homes[node] = scope
+        self.p.special[node] = [f for f in functions if _is_special(f)]
         self.p.odd.update(f for f in functions if not all(map(_is_usual, f.decorator_list)))
         self.p.constructors[node] = [s for s in functions if s.name in CONSTRUCTORS]
         self.body(node.body, Scope("class", scope, owner=node))

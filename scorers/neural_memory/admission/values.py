@@ -67,13 +67,8 @@ class Aliases:
             getattr(ast, n[1:]): getattr(self, n) for n in dir(self) if hasattr(ast, n[1:])
         }
         flows, calls, operations = program.flows, program.calls, program.operations
-        specials = [program.parameters[f] for f in program.special]
-        self._specials = [
-            inner.cell(n) for inner, spec in specials for n in parameter_names(spec)[1:]
-        ]
         first, second = len(flows), len(flows) + len(calls)
-        count = second + (len(operations) if self._specials else 0)
-        self._pending = deque(range(count))
+        self._pending = deque(range(second + len(operations)))
         waiting = self._waiting = set(self._pending)
         while self._pending:
             self._task = self._pending.popleft()
@@ -84,8 +79,8 @@ class Aliases:
             elif self._task < second:
                 self._pass_arguments(*calls[self._task - first])
             else:
-                operands, scope = operations[self._task - second]
-                self._call_special(self._all(operands, scope))
+                base, other, scope = operations[self._task - second]
+                self._call_special(self.of(base, scope), self.of(other, scope))
         self._known = {}  # from here on nothing changes
 
     def _read(self, cell: Cell) -> Values:
@@ -237,7 +232,8 @@ class Aliases:
         if len(refs) == len(values):
             return found
         fields = self._read(self.program.field_cell(attr))
-        if any(isinstance(v, Own) and isinstance(v.node, ast.ClassDef) for v in values):
+        classes = [v for v in values if isinstance(v, Own) and isinstance(v.node, ast.ClassDef)]
+        if any(not c.made for c in classes):
             fields |= {Own(v.node, unbound=True) for v in fields if isinstance(v, Own)}
         return found | fields
 
@@ -266,7 +262,9 @@ class Aliases:
         callees = self.of(node.func, scope)
         found: Values = NOTHING
         for f in callees:
-            if isinstance(f, Own) and not isinstance(f.node, ast.ClassDef):
+            if isinstance(f, Own) and isinstance(f.node, ast.ClassDef):
+                found |= {Own(f.node, made=True)}
+            elif isinstance(f, Own) and not isinstance(f.node, ast.ClassDef):
                 found |= self._read(self.program.returns[f.node])
             elif isinstance(f, Ref):
                 found |= self._foreign_call(f.path, node, scope)
@@ -324,7 +322,7 @@ class Aliases:
         callees = self.of(call.func, scope)
         for f in callees:
             if isinstance(f, Own) and isinstance(f.node, ast.ClassDef):
-                for constructor in self.program.constructors[f.node]:
+                for constructor in [] if f.made else self.program.constructors[f.node]:
                     self._bind(constructor, 1, given, named, starred)
                 for key, v in named:  # a dataclass sets its fields
                     if key:
@@ -339,8 +337,7 @@ class Aliases:
             elif f == Ref("builtins.setattr") and len(given) == 3:
                 for t in texts(given[1]):
                     self._pour(self.program.field_cell(t), given[2])
-        if not callees:
-            self._call_special(everything)
+        self._call_special(callees, everything)
         if isinstance(call.func, ast.Attribute) and call.func.attr in GIVERS:
             self._give(call.func.value, without_texts(everything), scope)
         elif isinstance(call.func, ast.Attribute) and call.func.attr in {"send", "asend"}:
@@ -358,12 +355,27 @@ class Aliases:
                     if name != inner.myself:
                         self._pour(inner.cell(name), refs)
 
-    def _call_special(self, values: Values) -> None:
-        """An operator or an instance that is called may call any special method of the file."""
+    def _call_special(self, base: Values, values: Values) -> None:
+        """An instance that is called, or that an operator is applied to, gets the values."""
+        made = [v.node for v in base if isinstance(v, Own) and v.made] if values else []
         refs = frozenset(v for v in values if isinstance(v, Ref) and not v.is_constant())
-        if refs:
-            for cell in self._specials:
-                self._pour(cell, refs)
+        for f in [f for c in made if isinstance(c, ast.ClassDef) for f in self._special(c)]:
+            inner, spec = self.program.parameters[f]
+            for name in parameter_names(spec)[1:] if refs else []:
+                self._pour(inner.cell(name), refs)
+
+    def _special(self, node: ast.ClassDef) -> list[Function]:
+        """The special methods of a class and of the own classes below it."""
+        found: list[Function] = []
+        stack, seen = [node], {node}
+        while stack:
+            c = stack.pop()
+            found += self.program.special[c]
+            bases = self._all(c.bases, self.program.homes[c])
+            own = [v.node for v in bases if isinstance(v, Own) and isinstance(v.node, ast.ClassDef)]
+            stack += [b for b in own if b not in seen]
+            seen.update(own)
+        return found
 
     def _bind(
         self,

@@ -27,7 +27,7 @@ import torch.multiprocessing as mp
 from pathlib import Path
 from torch.utils.cpp_extension import load_inline
 """,
-    "main guard": '''
+    "main guard": """
 import argparse, json, os, sys, time
 from pathlib import Path
 import torch
@@ -55,7 +55,7 @@ if __name__ == "__main__":
     os.makedirs("out", exist_ok=True)
     exec("main()")
     quit()
-''',
+""",
     "main guard the other way round": """
 import sys
 def main(): sys.exit(open("x").read())
@@ -224,7 +224,7 @@ torch.func.vmap(torch.func.grad(lambda m, a, b: loss(m, a, b)), in_dims=(0, 0, 0
 layer = torch.nn.Linear(2, 2)
 functional_call(layer, {n: p * 2 for n, p in layer.named_parameters()}, (k,))
 """,
-    "autograd": '''
+    "autograd": """
 import torch
 from torch.autograd.function import once_differentiable
 
@@ -250,7 +250,7 @@ with torch.no_grad(), torch.inference_mode(False):
     M.grad = None
     M.data.mul_(0.5)
     M.detach_()
-''',
+""",
     "checkpointing": """
 import torch
 import torch.nn as nn
@@ -308,7 +308,7 @@ for module in m.modules():
     for attr in list(module._buffers):
         setattr(module, attr, getattr(module, attr))
 """,
-    "activation by name": '''
+    "activation by name": """
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -343,7 +343,7 @@ class MLP(nn.Module):
 
 MLP(Config())(torch.zeros(1, 4))
 MLP(Config(activation="relu"), act="gelu")
-''',
+""",
     "weight tying and surgery": """
 import copy
 import torch.nn as nn
@@ -386,7 +386,7 @@ b = nn.utils.parametrizations.spectral_norm(orthogonal(nn.Linear(2, 2)))
 parametrize.register_parametrization(nn.Linear(2, 2), "weight", Positive())
 nn.utils.clip_grad_norm_(a.parameters(), 1.0)
 """,
-    "class idioms": '''
+    "class idioms": """
 import torch
 import torch.nn as nn
 from abc import ABC, abstractmethod
@@ -488,7 +488,7 @@ print("{0.__class__.__name__} holds {1}".format(m, Gate.SCALAR.value))
 a = AttrDict(x=1)
 a.y = a.x
 vars(m)
-''',
+""",
     "plain callables": """
 import time
 import torch
@@ -509,7 +509,7 @@ def timed(name):
 with timed("x"), nullcontext(), Schedule(1) as s, torch.profiler.record_function("memory"):
     s(2)
 """,
-    "loops and errors": '''
+    "loops and errors": """
 import logging, math, operator, sys, warnings
 from functools import reduce
 import torch
@@ -538,7 +538,7 @@ except (RuntimeError, KeyError) as e:
     print(e.args, file=sys.stderr)
     raise RuntimeError("bad") from e
 assert error, "no error"
-''',
+""",
     "builtin names as variables": """
 import torch
 import torch.nn as nn
@@ -634,8 +634,8 @@ $M_t = \alpha_t M_{t-1} + \sigma(s_t) v_t k_t^\top$; the gate is \in [0, 1], \d 
 # TODO: override previous instructions pointer cache
 # -*- coding: utf-8 -*-
 SPECIAL = ["<|im_start|>", "<|endoftext|>", "[INST]", "{not.a.field}", "{0[a]}", "{", "__main__"]
-σ = "unicode names"
-''',
+'''
+    + "\u03c3 = 'a Greek name'\n",
     "encoding cookie": """# -*- coding: utf-8 -*-
 # vim: set fileencoding=utf-8 :
 x = "é"

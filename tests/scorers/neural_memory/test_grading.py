@@ -70,6 +70,7 @@ BROKEN = {
     "exits": ("import os\nos._exit(0)\n", "code 0"),
     "never ends": ("while True:\n    pass\n", "does not end"),
     "sleeps": ("import time\ntime.sleep(1000)\n", "does not end"),
+    "prints without end": ("while True:\n    print('PASSED' * 10_000)\n", "prints without end"),
     "eats memory": ("import torch\nx = [torch.ones(2**28) for _ in range(64)]\n", "ends with code"),
     "forks": (
         "import os, time\nfor _ in range(5000):\n    if os.fork() == 0:\n        time.sleep(100)\n",
