@@ -63,6 +63,19 @@ class Gate:
             c.control: self._forced(program.base[c.control], c.mask, value) for c in self.copies
         }
 
+    def forced_apart(self, program: Program) -> dict[Ref, Replacement]:
+        """The intervention that sets every element of the gate to another value."""
+        found: dict[Ref, Replacement] = {}
+        for c in self.copies:
+            base = program.base[c.control]
+            odds = 2 * program.noise(base, 1.0)
+            if self.raw:
+                odds = torch.sigmoid(odds)
+            elif c.mask is not None:
+                odds = torch.where(c.mask, odds, base)
+            found[c.control] = odds
+        return found
+
     def _forced(self, base: torch.Tensor, mask: torch.Tensor | None, value: float) -> torch.Tensor:
         if self.raw:
             return torch.full_like(base, value)
@@ -87,7 +100,7 @@ def find_gates(program: Program) -> list[Gate]:
             continue
         if n.base == "sigmoid":
             found.setdefault((n.inputs[0], None), Copy(n.inputs[0], output))
-        elif n.base in SOFTMAX:
+        elif n.base in (*SOFTMAX, "_log_softmax"):
             axis = n.args[1]
             if isinstance(axis, int) and g.shape(output)[axis] == 2:
                 found.setdefault((n.inputs[0], axis), Copy(n.inputs[0], output))

@@ -20,7 +20,7 @@ from importlib.resources import files
 from typing import Any
 
 import anyio
-from inspect_ai.util import SandboxEnvironment
+from inspect_ai.util import OutputLimitExceededError, SandboxEnvironment
 
 from researcher_evals.tools.sandbox import (
     BubblewrapSandboxEnvironment,
@@ -196,6 +196,8 @@ async def _run(
         result = await sandbox.exec(python, timeout=RUN_SECONDS, timeout_retry=False)
     except TimeoutError:
         return _Failure(f"it does not end within {RUN_SECONDS} s")
+    except OutputLimitExceededError:
+        return _Failure("it prints without end")
     try:
         text = await sandbox.read_file(f"{folder}/result.json")
         return text.replace("\n", " ")

@@ -208,6 +208,8 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
         return 0.0
     if a.shape != b.shape:
         return float("inf")
+    if a.dtype == torch.bool:
+        a, b = a.double(), b.double()
     a, b = a.nan_to_num(), b.nan_to_num()
     size = max(a.abs().max().item(), b.abs().max().item(), 1e-9)
     return (a - b).abs().max().item() / size

@@ -19,9 +19,10 @@ class Matrices:
 
     Square matrices (two equal axes, also flattened into one) are what the task asks for. With
     `square=False`, rectangular ones count as well: a memory of slots times values is a matrix.
+    With `flat_alone`, those count that are only ever kept flattened.
     """
 
-    def __init__(self, program: Program, square: bool):
+    def __init__(self, program: Program, square: bool, flat_alone: bool = False):
         self.program, self.square = program, square
         g = program.graph
         self.not_memory = {
@@ -42,7 +43,9 @@ class Matrices:
                     square and shape and shape[-1] >= 16 and math.isqrt(shape[-1]) ** 2 == shape[-1]
                 ):
                     flat.add(r)
-        if square:
+        if flat_alone:
+            self.refs = flat
+        elif square:
             self._join_flattened(flat)
 
     def _join_flattened(self, flat: set[Ref]) -> None:
@@ -168,7 +171,20 @@ def find_memory(program: Program) -> Memory:
         other = _find(program, Matrices(program, square=False))
         if other.recurrent:
             return other
+        flat = _find(program, Matrices(program, square=True, flat_alone=True))
+        if flat.recurrent and _grows_by_rank_1(flat):
+            return flat
     return found
+
+
+def _grows_by_rank_1(memory: Memory) -> bool:
+    """Whether a flattened value is a matrix: a vector of numbers would have no low rank."""
+    base = memory.matrices.program.base
+    return any(
+        memory.matrices.rank(base[r]) == 1
+        for t in memory.middle_steps()
+        for r in memory.write(t).births
+    )
 
 
 def _find(program: Program, matrices: Matrices) -> Memory:

@@ -50,7 +50,6 @@ class Program:
         self.graph = Graph(tape)
         self.base = self.graph.base
         self.logits = self.graph.logits
-        self.parameters = {n.name for n in self.graph.order if n.leaf == "param"}
         self.generator = torch.Generator().manual_seed(5)
         setting = record.setting
         self.batch, self.length = setting.batch, setting.length
@@ -61,7 +60,7 @@ class Program:
             raise BadRecord("the record is not one of the examined model on the given inputs")
         self._find_dependences()
         self.live = live_values(self.graph, self.generator)
-        self._find_learning()
+        self.trained = self._find_trained()
 
     # ---- dependences
     def _find_dependences(self) -> None:
@@ -78,42 +77,22 @@ class Program:
                     self.depends.setdefault(r, set()).add(t)
         self.latest = {r: max(s) for r, s in self.depends.items()}
 
-    def _find_learning(self) -> None:
-        """Compares the tape's own gradients with those of the real backward pass.
-
-        Where both agree about a parameter, the tape knows which paths training can use, and a
-        criterion can ask whether a parameter learns through one of them. Where they do not (a
-        custom autograd function, say), all that is known is whether the parameter learns at all.
-        """
-        weights = torch.tensor(self.record.setting.loss_weights(), dtype=torch.float64)
-        loss_weights = weights.reshape(self.base[self.logits].shape)
-        floats = {
-            r: self.base[r].clone().requires_grad_()
-            for n in self.graph.order
-            if n.leaf == "param"
-            for r in self.graph.refs(n)
-            if self.graph.is_float(r)
-        }
-        run = self.graph.run(floats, differentiable=True, as_trained=True)
+    def _find_trained(self) -> set[Ref]:
+        """The values that the loss reaches, with gradients stopped where training stops them."""
+        parameters = self._parameters()
+        run = self.graph.run(parameters, differentiable=True, as_trained=True)
+        if not run[self.logits].requires_grad:
+            return set()
         refs = [r for r, v in run.new.items() if v.requires_grad]
-        self.trainable: dict[Ref, bool] = {}
-        self.understood: set[str] = set()
-        if not run[self.logits].requires_grad or self.record.gradients is None:
-            return
-        loss = (run[self.logits] * loss_weights).sum()
+        weights = self.noise(run[self.logits].detach(), 1.0)
+        loss = (run[self.logits] * weights).sum()
         grads = torch.autograd.grad(loss, [run[r] for r in refs], allow_unused=True)
-        found = dict(zip(refs, grads, strict=True))
-        self.trainable = {r: g is not None and bool((g != 0).any()) for r, g in found.items()}
-        for r in floats:
-            g, name = found.get(r), self.graph.node(r).name
-            here = g.nan_to_num().abs().max().item() if g is not None and g.numel() else 0.0
-            real = self.record.gradients.get(name, 0.0)
-            if abs(here - real) <= 0.02 * max(here, real) + 1e-9:
-                self.understood.add(name)
+        found = zip(refs, grads, strict=True)
+        return {r for r, g in found if g is not None and bool((g != 0).any())}
 
     def trains(self, r: Ref) -> bool:
-        """Whether training reaches a value, as far as that is understood."""
-        return not self.parameters <= self.understood or self.trainable.get(r, False)
+        """Whether training reaches a value (if backward raised: unknown, yes)."""
+        return self.record.gradients is None or r in self.trained
 
     def future_leak(self) -> tuple[int, int] | None:
         """(changed token, earlier position whose logits it moves), or None: causal."""
@@ -148,13 +127,7 @@ class Program:
 
         `measure` makes one number of the target (default: a random projection).
         """
-        parameters = {
-            r: self.base[r].clone().requires_grad_()
-            for n in self.graph.order
-            if n.leaf == "param"
-            for r in self.graph.refs(n)
-            if self.graph.is_float(r)
-        }
+        parameters = self._parameters()
         run = self.graph.run(
             {**parameters, **fixed}, targets=[target], differentiable=True, as_trained=as_trained
         )
@@ -170,16 +143,32 @@ class Program:
             if g is not None and g.numel()
         }
 
+    def _parameters(self) -> dict[Ref, torch.Tensor]:
+        return {
+            r: self.base[r].clone().requires_grad_()
+            for n in self.graph.order
+            if n.leaf == "param"
+            for r in self.graph.refs(n)
+            if self.graph.is_float(r)
+        }
+
     def learned_gradients(
         self, target: Ref, fixed: Mapping[Ref, Replacement], measure: Measure | None = None
     ) -> dict[str, torch.Tensor]:
-        """The gradients that training can use, for the parameters that training moves."""
-        trained = self.gradients(target, fixed, measure, as_trained=True)
-        found = {k: g for k, g in trained.items() if k in self.understood}
-        if not self.parameters <= self.understood:
-            free = self.gradients(target, fixed, measure)
-            found |= {k: g for k, g in free.items() if k not in self.understood}
-        return {k: g for k, g in found.items() if self.learnable(k)}
+        """How far each parameter really moves the target, where training can see that it does.
+
+        Both are needed: behind a `detach` a parameter acts and does not learn; in front of a
+        straight-through trick it learns and does not act.
+        """
+        acts = self.gradients(target, fixed, measure)
+        if self.record.gradients is None:
+            return acts
+        learns = self.gradients(target, fixed, measure, as_trained=True)
+        return {
+            k: torch.where(learns[k] != 0, g, 0.0)
+            for k, g in acts.items()
+            if k in learns and self.learnable(k)
+        }
 
     def parameters_by_distance(self, r: Ref) -> list[str]:
         """The names of the parameters upstream of a value, nearest first."""

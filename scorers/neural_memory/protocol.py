@@ -46,7 +46,7 @@ EXAMINED = Setting(
         "attention_window": 3,
         "dropout": 0.0,
     },
-    batch=3,
+    batch=7,
     length=17,  # long enough to tell a step a token from chunks of 4 or 8
     modes=("train", "eval"),
 )

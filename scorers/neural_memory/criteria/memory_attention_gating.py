@@ -128,7 +128,8 @@ class _Streams:
                 attention_at = 0.0
             else:
                 continue
-            if not differs(at_half[r], 0.5 * (v1 + v0), MOVES):
+            affine = not differs(at_half[r], 0.5 * (v1 + v0), MOVES)
+            if affine and self._keeps_weights(gate, r, {**held, **attention_noise}):
                 return Interpolation(gate, r, attention_at)
         ends = {
             "memory": [
@@ -142,6 +143,28 @@ class _Streams:
         }
         self.nearest_miss = _miss(program.line(*gate.outputs, *gate.controls), ends)
         return None
+
+    def _keeps_weights(self, gate: Gate, r: Ref, disturbed: Intervention) -> bool:
+        """Whether, each element of the gate at a value of its own, both streams share one weight.
+
+        With A and M the blend at the two ends, the weight is (blend - M) / (A - M). It is the
+        gate's alone: other streams leave it as it is. Two independent gates have none.
+        """
+        g, program = self.program.graph, self.program
+        one, zero = gate.forced(program, 1.0), gate.forced(program, 0.0)
+        apart = gate.forced_apart(program)
+
+        def blend(setting: Intervention) -> tuple[torch.Tensor, torch.Tensor]:
+            """(blend - M, A - M)."""
+            low = g.run({**setting, **zero})[r]
+            return g.run({**setting, **apart})[r] - low, g.run({**setting, **one})[r] - low
+
+        part, whole = blend({})
+        for setting in (disturbed, self.memory_noise):
+            other_part, other_whole = blend(setting)
+            if differs(part * other_whole, other_part * whole, 1e-6):
+                return False
+        return True
 
     def has_own_parameters(self, found: list[Interpolation]) -> bool:
         """Whether parameters that act through the gates alone are learned."""

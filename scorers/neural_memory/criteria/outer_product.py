@@ -59,15 +59,15 @@ def _has_rank_1(program: Program, memory: Memory, r: Ref) -> bool:
 
 
 def _directions_move(program: Program, memory: Memory, r: Ref) -> bool:
-    """Whether both singular directions turn when the token of the step changes."""
-    changed = program.token_changed[program.latest[r]]
-    if r not in changed:
-        return False
+    """Whether both singular directions turn with a token, be it of this step or of the last."""
     u1, _, v1 = torch.linalg.svd(memory.matrices.of(program.base[r]), full_matrices=False)
-    u2, _, v2 = torch.linalg.svd(memory.matrices.of(changed[r]), full_matrices=False)
-    turned_u = (u1[:, :, 0] * u2[:, :, 0]).sum(-1).abs().min().item()
-    turned_v = (v1[:, 0] * v2[:, 0]).sum(-1).abs().min().item()
-    return bool(max(turned_u, turned_v) < 1 - 1e-6)
+    alike_u = alike_v = 1.0
+    for t in sorted(program.depends.get(r, ()))[-2:]:
+        changed = memory.matrices.of(program.token_changed[t][r])
+        u2, _, v2 = torch.linalg.svd(changed, full_matrices=False)
+        alike_u = min(alike_u, (u1[:, :, 0] * u2[:, :, 0]).sum(-1).abs().min().item())
+        alike_v = min(alike_v, (v1[:, 0] * v2[:, 0]).sum(-1).abs().min().item())
+    return max(alike_u, alike_v) < 1 - 1e-6
 
 
 def _sums_outer_products(program: Program, r: Ref) -> bool:

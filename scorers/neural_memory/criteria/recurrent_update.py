@@ -9,11 +9,11 @@ from ..finding import Finding
 from ..memory import Memory, carries
 from ..program import Program
 
-MISSING = 3  # the first token, the last token, and one step that a ruling may skip
+MISSING = 1  # steps that may leave the state as it was
 
 
 def decide(program: Program, memory: Memory) -> Finding:
-    steps = [t for t in memory.state if memory.previous.get(t, -2) == t - 1 >= 0]
+    steps = [t for t in memory.state if memory.previous.get(t, -1) >= 0]
     numbers: dict[str, object] = {"steps": memory.steps, "tokens": program.length}
     if not memory.path:
         return Finding(False, "no live matrix is carried along the sequence", numbers)
@@ -23,7 +23,7 @@ def decide(program: Program, memory: Memory) -> Finding:
     carried = [t for t in steps if carries(program, memory, t)]
     numbers["states that change with the one before"] = len(carried)
     where = program.line(*(memory.state[t] for t in memory.middle_steps()))
-    if len(carried) >= program.length - MISSING:
+    if len(carried) >= len(steps) - MISSING:
         text = f"{where} makes a new M for each of {memory.steps} tokens from the one before"
         return Finding(True, text, numbers)
     return Finding(False, f"the M that {where} makes does not depend on the M before it", numbers)

@@ -255,7 +255,9 @@ class _Comparison:
             fixed.update(reads)
         else:
             fixed[m.read] = program.base[m.read]
-        if program.trains(self.control) and program.learned_by(self.control, fixed):
+        before = {program.graph.nodes[i].name for i in program.graph.ancestors([m.token])}
+        after = set(program.learned_by(self.control, fixed)) - before
+        if after and program.trains(self.control):
             return True
         self.why_not = (
             "compares input and prediction, but nothing learned stands after the comparison"

@@ -18,6 +18,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 aten = torch.ops.aten
+FUNCTION = torch.autograd.function.__file__
 Ref = dict[str, list[int]]
 
 # Arguments that say where a tensor lives, which does not matter for its value.
@@ -142,21 +143,27 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return False
 
     # ---- nodes
-    def _where(self) -> tuple[int | None, bool]:
-        """(line of the submission, whether a memory module is on the stack)."""
-        line, inside = None, False
+    def _where(self) -> tuple[int | None, bool, bool]:
+        """(line of the submission, whether a memory module, and an autograd function, is running).
+
+        The forward pass of an autograd function runs without gradients; its backward pass is its
+        own affair.
+        """
+        line, inside, function = None, False, False
         frame: FrameType | None = sys._getframe(3)
-        while frame is not None and not (inside and line):
+        while frame is not None:
             code = frame.f_code
+            if code.co_name == "apply" and code.co_filename == FUNCTION:
+                function = True
             if line is None and code.co_filename == self._source:
                 line = frame.f_lineno
             if not inside and code.co_argcount:
                 inside = id(frame.f_locals.get(code.co_varnames[0])) in self._memory
             frame = frame.f_back
-        return line, inside
+        return line, inside, function
 
     def _node(self, op: str, args: Any, kwargs: Any, outs: list[Any]) -> Ref:
-        line, inside = self._where()
+        line, inside, function = self._where()
         self.nodes.append(
             {
                 "op": op,
@@ -170,7 +177,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 ],
                 "line": line,
                 "memory": inside,
-                "grad": torch.is_grad_enabled(),
+                "grad": function or torch.is_grad_enabled(),
             }
         )
         return {"ref": [len(self.nodes) - 1, 0]}
