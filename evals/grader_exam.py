@@ -18,7 +18,7 @@ from inspect_ai.dataset import MemoryDataset, Sample
 from researcher_evals.scorers.neural_memory.exam import exam_scorer, hand_in
 from researcher_evals.scorers.neural_memory.finding import CRITERIA
 
-PARTS = ("answers", "constructed", "attacks")
+PARTS = ("answers", "constructed", "second", "attacks")
 
 
 @task
@@ -26,8 +26,8 @@ def grader_exam(part: str = "all", folder: str | None = None) -> Task:
     """The confusion table of the neural-memory grader.
 
     Args:
-        part: "answers" (written as a model writes), "constructed" (styles and near misses),
-            "attacks" (must not pass), or "all".
+        part: "answers" (written as a model writes), "constructed" and "second" (two
+            independent sets of styles and near misses), "attacks" (must not pass), or "all".
         folder: A folder of labelled files of your own instead: `labels.json` maps each file's stem
             to its six verdicts (1 or 0 by criterion) and, if you like, a `note`.
     """

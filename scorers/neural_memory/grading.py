@@ -29,8 +29,8 @@ from researcher_evals.tools.sandbox import (
 )
 
 from .finding import CRITERIA
-from .gate import UnreadableSource, inspect_source
 from .protocol import live_request, record_request, seed_of
+from .source_gate import UnreadableSource, inspect_source
 
 MAX_SOURCE = 1_000_000  # characters
 RUN_SECONDS = 180  # wall time of one run in the sandbox; its CPU time is bounded in `run.py`

@@ -7,6 +7,7 @@ from inspect_ai import Task
 from inspect_ai._eval.loader import resolve_task_sandbox
 from inspect_ai._eval.task.constants import TASK_RUN_DIR_ATTR
 from inspect_ai.dataset import Sample
+from inspect_ai.util import SandboxEnvironmentSpec
 from inspect_ai.util._sandbox.compose import ComposeService, parse_compose_yaml
 
 from researcher_evals.tools.sandbox import BubblewrapConfig
@@ -15,7 +16,9 @@ EVALS = Path(__file__).parents[2] / "evals"
 
 
 def test_inspect_finds_the_compose_file_beside_a_task() -> None:
-    task = Task(dataset=[Sample("x")], sandbox=("bubblewrap", BubblewrapConfig()))
+    task = Task(
+        dataset=[Sample("x")], sandbox=SandboxEnvironmentSpec("bubblewrap", BubblewrapConfig())
+    )
     setattr(task, TASK_RUN_DIR_ATTR, str(EVALS))
     spec = resolve_task_sandbox(task, "docker")
     assert spec and spec.type == "docker" and Path(spec.config) == EVALS / "compose.yaml"

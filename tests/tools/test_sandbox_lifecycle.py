@@ -15,7 +15,7 @@ from inspect_ai.dataset import Sample
 from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant, ModelOutput, ModelUsage
 from inspect_ai.scorer import Score, Scorer, Target, accuracy, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
-from inspect_ai.util import sandbox
+from inspect_ai.util import SandboxEnvironmentSpec, sandbox
 
 from researcher_evals.tools.sandbox import (
     BubblewrapConfig,
@@ -225,7 +225,7 @@ def tiny(marker: str = "none") -> Task:
         dataset=[Sample(input="Print 6 * 7.", target="42", metadata={"marker": marker})],
         solver=run_answer(),
         scorer=computes(),
-        sandbox=("bubblewrap", BubblewrapConfig(memory_mib=512)),
+        sandbox=SandboxEnvironmentSpec("bubblewrap", BubblewrapConfig(memory_mib=512)),
     )
 
 

@@ -1,7 +1,7 @@
 """The sandbox provider `bubblewrap`, registered with Inspect when this is imported.
 
 Task(..., sandbox="bubblewrap")
-Task(..., sandbox=("bubblewrap", BubblewrapConfig(memory_mib=2048)))
+Task(..., sandbox=SandboxEnvironmentSpec("bubblewrap", BubblewrapConfig(memory_mib=2048)))
 
 async with verifier_sandbox() as verifier:  # in a scorer
     result = await verifier.exec(["python", "submission.py"], timeout=60)

@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class BubblewrapConfig(BaseModel):
-    """Limits of each environment of a sample: pass `("bubblewrap", BubblewrapConfig(...))`.
+    """Limits of each environment of a sample: `SandboxEnvironmentSpec("bubblewrap", BubblewrapConfig(...))`.
 
     A process that wants more than it may have gets an error from the system (`MemoryError`,
     `No space left on device`, ...) or is killed; the sandbox itself lives on.

@@ -1,1 +1,1 @@
-"""The parts of the admission gate: see gate.py."""
+"""The parts of the admission gate: see source_gate.py."""

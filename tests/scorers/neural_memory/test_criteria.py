@@ -8,11 +8,11 @@ from researcher_evals.scorers.neural_memory.tape import read_records
 
 from .conftest import DATA, EXAM, Recorder, labels
 
-QUICK = 4  # every fourth file on a push, all of them at night
+QUICK = 8  # every eighth file on a push, all of them at night
 
 
 def cases() -> list[object]:
-    files = {**labels("answers"), **labels("constructed")}
+    files = {**labels("answers"), **labels("constructed"), **labels("second")}
     return [
         pytest.param(name, want, id=name, marks=[] if i % QUICK == 0 else pytest.mark.slow)
         for i, (name, want) in enumerate(sorted(files.items()))
@@ -23,6 +23,9 @@ def cases() -> list[object]:
 # leave this list: the test fails then.
 KNOWN_WRONG = {
     "c_conv_row_writes": "a matrix kept as a Python list of row vectors is not seen as a matrix",
+    "d_row_assign": "a matrix written row by row from its old rows is not seen as carried",
+    "d_index_add": "an outer product gathered into a flat vector is not seen as one",
+    "d_normalised_weights": "two weights divided by their sum are not seen as one gate",
 }
 
 

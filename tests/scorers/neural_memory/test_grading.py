@@ -93,7 +93,7 @@ BROKEN = {
 async def test_code_that_does_not_run_scores_zero_with_the_reason(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grading, "RUN_SECONDS", 20)
+    monkeypatch.setattr(grading, "RUN_SECONDS", 12)
     source, why = BROKEN[name]
     found = await grade(source)
     assert not found.passed and sum(found.criteria.values()) == 0
@@ -125,10 +125,25 @@ async def test_a_crashed_judge_is_no_score(monkeypatch: pytest.MonkeyPatch) -> N
         await grade(STARTER)
 
 
-ATTACKS = (
-    "z_017_only_small_batch", "z_012_only_grad", "z_021_only_known_seed", "z_025_only_larger_tail",
-    "z_027_bomb_two_hundred_calls", "z_030_bomb_deepcopy",
-)  # fmt: skip
+# Each of these meets all six criteria in a plain examination; a measure of its own stops it.
+ATTACKS = [
+    "z_017_only_small_batch",
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in (
+            "z_012_only_grad",
+            "z_021_only_known_seed",
+            "z_023_only_first_seconds",
+            "z_025_only_larger_tail",
+            "z_027_bomb_two_hundred_calls",
+            "z_030_bomb_deepcopy",
+            "z_126_backward_hook",
+            "z_131_straight_through_decay",
+            "z_152_bomb_tensor_counter",
+            "z_159_dict_lies",
+        )
+    ),
+]
 
 
 @pytest.mark.anyio

@@ -18,10 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from researcher_evals.scorers.neural_memory.admission import names
-from researcher_evals.scorers.neural_memory.gate import Finding, UnreadableSource, inspect_source
+from researcher_evals.scorers.neural_memory.source_gate import (
+    Finding,
+    UnreadableSource,
+    inspect_source,
+)
 
-from .gate_attacks import ATTACKS
-from .gate_good import GOOD
+from .source_gate_attacks import ATTACKS
+from .source_gate_good import GOOD
 
 with as_file(files("researcher_evals") / "datasets" / "neural_memory") as data:
     DATA = Path(data)
@@ -242,8 +246,9 @@ def test_no_file_holds_the_gate_up(code: str) -> None:
 
 
 def test_needs_no_torch() -> None:
-    script = "import sys; from researcher_evals.scorers.neural_memory import gate\n"
-    script += "assert gate.inspect_source('import torch; torch.sys') and 'torch' not in sys.modules"
+    script = "import sys; from researcher_evals.scorers.neural_memory import source_gate\n"
+    reach = "source_gate.inspect_source('import torch; torch.sys')"
+    script += f"assert {reach} and 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
