@@ -35,6 +35,11 @@ def live_values(graph: Graph, generator: torch.Generator) -> set[Ref]:
     }
 
 
+def spread(value: torch.Tensor) -> float:
+    """The standard deviation of the elements; of a single one, its size."""
+    return value.std().item() if value.numel() > 1 else value.abs().sum().item()
+
+
 class Program:
     """A replayed forward pass with its dependences.
 
@@ -108,8 +113,7 @@ class Program:
     def noise(self, like: torch.Tensor, scale: float | None = None) -> torch.Tensor:
         """Gaussian noise of the shape of `like`, by default as large as its values."""
         if scale is None:
-            spread = like.std().item() if like.numel() > 1 else like.abs().sum().item()
-            scale = max(spread, 0.1)
+            scale = max(spread(like), 0.1)
         return torch.randn(like.shape, generator=self.generator, dtype=torch.float64) * scale
 
     def noisy(self, r: Ref) -> torch.Tensor:

@@ -4,8 +4,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class BubblewrapConfig(BaseModel):
-    """Limits of each environment of a sample: `SandboxEnvironmentSpec("bubblewrap", BubblewrapConfig(...))`.
+    """Limits of each environment of a sample.
 
+    For a task: `SandboxEnvironmentSpec("bubblewrap", BubblewrapConfig(...))`.
     A process that wants more than it may have gets an error from the system (`MemoryError`,
     `No space left on device`, ...) or is killed; the sandbox itself lives on.
     """

@@ -12,7 +12,7 @@ from ..finding import Finding
 from ..gates import Copy, Gate
 from ..graph import Replacement
 from ..memory import Memory
-from ..program import Program
+from ..program import Program, spread
 from ..tape import Ref
 from ..write_gates import driving_elements, write_gates
 from .outer_product import isolated_outer_products
@@ -48,7 +48,7 @@ def _decay_parameters(
     """(names of the learnable parameters that set the retention, the retention at step t)."""
     state, before, write = memory.state[t], memory.state[memory.previous[t]], memory.write(t)
     old = program.base[before]
-    old = old + program.noise(old, 0.3 * max(old.std().item(), 1e-3))
+    old = old + program.noise(old, 0.3 * max(spread(old), 1e-3))
     fixed: dict[Ref, Replacement] = {before: old}
     for r in [*write.births, *write.carried]:
         fixed[r] = torch.zeros_like(program.base[r])

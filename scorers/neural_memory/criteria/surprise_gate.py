@@ -20,7 +20,7 @@ from ..finding import Finding
 from ..gates import Gate
 from ..graph import Changed, differs
 from ..memory import Memory
-from ..program import Program
+from ..program import Program, spread
 from ..tape import Node, Ref
 from ..write_gates import write_gates
 
@@ -87,7 +87,7 @@ class _Comparison:
         if z.node not in g.descendants([self.state]):
             return
         base = program.base[self.state]
-        noise = program.noise(base, max(base.std().item(), 0.2))
+        noise = program.noise(base, max(spread(base), 0.2))
         self.memory_moved = g.run({self.state: base + noise}, targets=[z])
         if z not in self.memory_moved:
             return
@@ -196,9 +196,9 @@ class _Comparison:
         equal = z(a.clone())
         if not torch.isfinite(equal).all() or not differs(z(program.base[read]), equal, 1e-9):
             return False
-        spread = 0.05 * a.std().item() + 1e-6
+        near = 0.05 * spread(a) + 1e-6
         signs = torch.stack(
-            [torch.sign(z(a + program.noise(a, spread)) - equal).flatten() for _ in range(8)]
+            [torch.sign(z(a + program.noise(a, near)) - equal).flatten() for _ in range(8)]
         )
         one_sided = (signs >= 0).all(0) | (signs <= 0).all(0)
         return bool(signs.abs().sum() > 0) and bool(one_sided.all())

@@ -1,5 +1,8 @@
 """The criteria against labelled submissions: good work in many styles, and near misses."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from researcher_evals.scorers.neural_memory.finding import CRITERIA
@@ -36,6 +39,37 @@ def test_exam(name: str, want: dict[str, int], record_text: Recorder) -> None:
     right = found == {c: want[c] for c in CRITERIA}
     why = {c: verdict.findings[c].evidence for c in CRITERIA if found[c] != want[c]}
     assert right != (name in KNOWN_WRONG), why
+
+
+RECORDINGS: dict[str, dict[str, int]] = json.loads((DATA / "recordings.json").read_text())
+
+
+def submitted(path: Path) -> str:
+    """The file that a recording hands in."""
+    if path.suffix != ".jsonl":
+        return path.read_text()
+    last = json.loads(path.read_text().splitlines()[-1])
+    answer: str = last["tool_calls"][-1]["arguments"]["answer"]
+    return answer
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_recordings_are_what_they_say(name: str, record_text: Recorder, tmp_path: Path) -> None:
+    (recording,) = (DATA / "recordings").glob(f"{name}.*")
+    path = tmp_path / f"recording_{name}.py"
+    path.write_text(submitted(recording))
+    verdict = judge_records(read_records(record_text(path)))
+    found = {c: int(verdict.findings[c].holds) for c in CRITERIA}
+    assert found == {c: RECORDINGS[name][c] for c in CRITERIA}
+
+
+def test_recordings_fail_as_the_original_reports() -> None:
+    """One of ten passes, eight fail the gating, half the surprise gate."""
+    assert len(RECORDINGS) == len(list((DATA / "recordings").iterdir())) == 10
+    passes = [all(label[c] for c in CRITERIA) for label in RECORDINGS.values()]
+    assert sum(passes) == 1
+    assert sum(not label["memory_attention_gating"] for label in RECORDINGS.values()) == 8
+    assert sum(not label["surprise_gate"] for label in RECORDINGS.values()) == 5
 
 
 def test_evidence_names_the_lines(record_text: Recorder) -> None:
