@@ -4,10 +4,8 @@ Failure policy: a file that the grader cannot follow is wrong in each criterion 
 failure of the grader itself raises.
 """
 
-from collections import Counter
-
 from inspect_ai.model import ChatMessageAssistant, ChatMessageTool
-from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value, metric, scorer
+from inspect_ai.scorer import Score, Scorer, Target, frequency, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.tool import ToolCall
 
@@ -36,28 +34,7 @@ def hand_in() -> Solver:
     return solve
 
 
-@metric
-def confusion() -> Metric:
-    """How many verdicts are true and false positives and negatives."""
-
-    def compute(scores: list[SampleScore]) -> Value:
-        found = Counter(str(s.score.value) for s in scores)
-        return {cell: found[cell] for cell in CELLS}
-
-    return compute
-
-
-@metric
-def right() -> Metric:
-    """The share of verdicts that agree with the label."""
-
-    def compute(scores: list[SampleScore]) -> Value:
-        return sum(str(s.score.value)[0] == "T" for s in scores) / max(len(scores), 1)
-
-    return compute
-
-
-@scorer(metrics={"*": [right(), confusion()]})
+@scorer(metrics={"*": [frequency(CELLS, normalize=False)]})
 def exam_scorer() -> Scorer:
     """Compares each criterion, and the pass, with the label: TP, FN, FP or TN."""
 
