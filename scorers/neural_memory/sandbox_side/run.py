@@ -242,7 +242,9 @@ def jitter(parameters: list[torch.Tensor], seed: int) -> None:
 
 
 def main(argv: list[str]) -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    most = CPU_SECONDS if hard == resource.RLIM_INFINITY else min(CPU_SECONDS, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (most, most))
     torch.set_num_threads(1)
     torch.compile = eager_compile
     config = json.loads((HERE / argv[1]).read_text())
