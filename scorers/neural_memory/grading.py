@@ -127,14 +127,15 @@ async def grade_submission(answer: str | None) -> Grade:
         caught = [f.what for f in inspect_source(source)]
     except UnreadableSource as e:
         return nothing("broken", f"the answer is no Python file: {e}"[:300])
-    async with _Judge.start() as judge:
+    draw = secrets.randbits(31)
+    async with _Judge.start(draw) as judge:
         async with verifier_sandbox() as sandbox:
-            record = await _run(sandbox, "record", record_request(seed_of(source)), source)
+            record = await _run(sandbox, "record", record_request(seed_of(source), draw), source)
             if isinstance(record, _Failure):
                 return nothing("broken", record.why, caught)
             await judge.send(record)
             async with _another(sandbox) as fresh:
-                message = await _live(fresh, source)
+                message = await _live(fresh, source, draw)
         await judge.send(json.dumps(message))
         verdict = await judge.verdict()
     return Grade(
@@ -169,9 +170,9 @@ class _Failure:
     why: str
 
 
-async def _live(sandbox: SandboxEnvironment, source: str) -> dict[str, Any]:
+async def _live(sandbox: SandboxEnvironment, source: str, draw: int) -> dict[str, Any]:
     """What the judge is told about the plain run."""
-    request = live_request(seed_of(source), random.Random(secrets.randbits(64)))
+    request = live_request(seed_of(source), draw, random.Random(secrets.randbits(64)))
     found = await _run(sandbox, "live", request, source)
     if isinstance(found, _Failure):
         return {"request": request, "logits": None, "failed": f"the plain run failed: {found.why}"}
@@ -231,9 +232,9 @@ class _Judge:
 
     @classmethod
     @asynccontextmanager
-    async def start(cls) -> AsyncIterator["_Judge"]:
+    async def start(cls, draw: int) -> AsyncIterator["_Judge"]:
         module = f"{__package__}.judge"
-        process = await anyio.open_process([sys.executable, "-m", module], env=JUDGE_ENV)
+        process = await anyio.open_process([sys.executable, "-m", module, str(draw)], env=JUDGE_ENV)
         try:
             yield cls(process)
         finally:

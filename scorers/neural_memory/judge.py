@@ -1,9 +1,10 @@
 """Which criteria does a recorded submission meet? The verdict, from data alone.
 
-Runs as a process of its own, which never holds a line of the submission's code. It reads two lines
-of JSON on standard input, first the record, then the plain run that must confirm it, and prints the
-verdict. A record that cannot be followed gives a verdict too (`untraceable`); any other error ends
-the process with a traceback and is a failure of the grader.
+Runs as a process of its own, which never holds a line of the submission's code. Its argument is
+the draw of the examination's sizes. It reads two lines of JSON on standard input, first the record,
+then the plain run that must confirm it, and prints the verdict. A record that cannot be followed
+gives a verdict too (`untraceable`); any other error ends the process with a traceback and is a
+failure of the grader.
 """
 
 import contextlib
@@ -161,7 +162,7 @@ def main() -> None:
     limit(resource.RLIMIT_AS, MEMORY)
     limit(resource.RLIMIT_CPU, CPU_SECONDS)
     try:
-        records = read_records(sys.stdin.readline())
+        records = read_records(sys.stdin.readline(), int(sys.argv[1]))
         verdict = judge_records(records)
         message = json.loads(sys.stdin.readline())
         why = message["failed"] or disagreement(records, message["request"], message["logits"])

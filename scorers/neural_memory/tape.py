@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .operations import allowed
-from .protocol import MORE_INPUTS, SETTINGS, Setting
+from .protocol import MORE_INPUTS, Setting, settings
 
 MAX_BYTES = 64 * 2**20
 MAX_NODES = 60_000
@@ -212,14 +212,14 @@ def _record(raw: Any, setting: Setting) -> Record:
     )
 
 
-def read_records(text: str | bytes) -> list[Record]:
-    """The records as typed data, one a setting.
+def read_records(text: str | bytes, draw: int) -> list[Record]:
+    """The records of an examination as typed data, one for each of `settings(draw)`.
 
     Raises:
         BadRecord: they are too large, malformed, or use an operation that may not be replayed.
     """
     _check(len(text) <= MAX_BYTES, f"the record is larger than {MAX_BYTES >> 20} MiB")
     try:
-        return [_record(r, s) for r, s in zip(json.loads(text), SETTINGS, strict=True)]
+        return [_record(r, s) for r, s in zip(json.loads(text), settings(draw), strict=True)]
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as e:
         raise BadRecord(f"the record is malformed: {type(e).__name__}: {e}"[:300]) from e

@@ -15,6 +15,8 @@ with as_file(files("researcher_evals") / "datasets" / "neural_memory") as data:
     DATA = Path(data)
 EXAM = DATA / "exam"
 
+DRAW = 1  # of the sizes in `record_files.py`
+
 Recorder = Callable[[Path], str]
 
 
@@ -39,6 +41,11 @@ def record_text(tmp_path_factory: pytest.TempPathFactory) -> Recorder:
     return record
 
 
+def read_file_records(record_text: Recorder, path: Path) -> list[Record]:
+    """The records of a file, read as the judge does."""
+    return read_records(record_text(path), DRAW)
+
+
 @pytest.fixture(scope="session")
 def reference_records(record_text: Recorder) -> list[Record]:
-    return read_records(record_text(DATA / "reference.py"))
+    return read_file_records(record_text, DATA / "reference.py")

@@ -7,9 +7,8 @@ import pytest
 
 from researcher_evals.scorers.neural_memory.finding import CRITERIA
 from researcher_evals.scorers.neural_memory.judge import judge_records
-from researcher_evals.scorers.neural_memory.tape import read_records
 
-from .conftest import DATA, EXAM, Recorder, labels
+from .conftest import DATA, EXAM, Recorder, labels, read_file_records
 
 QUICK = 8  # every eighth file on a push, all of them at night
 
@@ -34,7 +33,7 @@ KNOWN_WRONG = {
 
 @pytest.mark.parametrize(("name", "want"), cases())
 def test_exam(name: str, want: dict[str, int], record_text: Recorder) -> None:
-    verdict = judge_records(read_records(record_text(EXAM / f"{name}.py")))
+    verdict = judge_records(read_file_records(record_text, EXAM / f"{name}.py"))
     found = {c: int(verdict.findings[c].holds) for c in CRITERIA}
     right = found == {c: want[c] for c in CRITERIA}
     why = {c: verdict.findings[c].evidence for c in CRITERIA if found[c] != want[c]}
@@ -58,7 +57,7 @@ def test_recordings_are_what_they_say(name: str, record_text: Recorder, tmp_path
     (recording,) = (DATA / "recordings").glob(f"{name}.*")
     path = tmp_path / f"recording_{name}.py"
     path.write_text(submitted(recording))
-    verdict = judge_records(read_records(record_text(path)))
+    verdict = judge_records(read_file_records(record_text, path))
     found = {c: int(verdict.findings[c].holds) for c in CRITERIA}
     assert found == {c: RECORDINGS[name][c] for c in CRITERIA}
 
@@ -76,7 +75,7 @@ def test_evidence_names_the_lines(record_text: Recorder) -> None:
     """A person who reads the evidence finds the gate and the update in the file."""
     path = DATA / "reference.py"
     lines = path.read_text().splitlines()
-    verdict = judge_records(read_records(record_text(path)))
+    verdict = judge_records(read_file_records(record_text, path))
     gating = verdict.findings["memory_attention_gating"].evidence
     number = int(gating.split("line ")[1].split()[0])
     assert "attention" in lines[number - 1] or "gate" in lines[number - 1], gating

@@ -10,10 +10,12 @@ import torch
 
 from researcher_evals.scorers.neural_memory.graph import Graph
 from researcher_evals.scorers.neural_memory.live import _case, disagreement, same_logits
-from researcher_evals.scorers.neural_memory.protocol import live_request
+from researcher_evals.scorers.neural_memory.protocol import live_request, seed_of
 from researcher_evals.scorers.neural_memory.tape import Record, read_records
 
-from .conftest import DATA, Recorder
+from .conftest import DATA, DRAW, Recorder
+
+SEED = seed_of((DATA / "reference.py").read_text())
 
 
 def encoded(t: torch.Tensor) -> dict[str, Any]:
@@ -33,7 +35,7 @@ def honest_logits(records: list[Record], request: dict[str, Any]) -> list[dict[s
 
 
 def test_an_honest_tape_agrees(reference_records: list[Record]) -> None:
-    request = live_request(1, random.Random(1))
+    request = live_request(SEED, DRAW, random.Random(1))
     logits = honest_logits(reference_records, request)
     assert disagreement(reference_records, request, logits) == ""
 
@@ -42,8 +44,8 @@ def test_an_honest_tape_agrees(reference_records: list[Record]) -> None:
 def test_a_tape_of_other_numbers_disagrees(record_text: Recorder, leaf: str) -> None:
     """A constant in place of what the program computes from its input cannot follow new inputs."""
     raw = json.loads(record_text(DATA / "reference.py"))
-    request = live_request(1, random.Random(1))
-    logits = honest_logits(read_records(json.dumps(raw)), request)
+    request = live_request(SEED, DRAW, random.Random(1))
+    logits = honest_logits(read_records(json.dumps(raw), DRAW), request)
     forged = copy.deepcopy(raw)
     nodes = forged[0]["modes"]["train"]["nodes"]
     if leaf == "param":
@@ -53,7 +55,7 @@ def test_a_tape_of_other_numbers_disagrees(record_text: Recorder, leaf: str) -> 
         i = next(i for i, n in enumerate(nodes) if n.get("op") == "embedding.default")
         shape = nodes[i]["outs"][0][0]
         nodes[i] = {"leaf": "const", "name": "forged", "data": encoded(torch.ones(shape))}
-    why = disagreement(read_records(json.dumps(forged)), request, logits)
+    why = disagreement(read_records(json.dumps(forged), DRAW), request, logits)
     assert "not those of the computation that was recorded" in why
 
 

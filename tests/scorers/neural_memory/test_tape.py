@@ -20,7 +20,7 @@ from researcher_evals.scorers.neural_memory.tape import (
     read_tensor,
 )
 
-from .conftest import DATA, Recorder
+from .conftest import DATA, DRAW, Recorder
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_damaged_records_are_refused(raw: Any, damage: Any, message: str) -> Non
     broken = copy.deepcopy(raw)
     damage(broken)
     with pytest.raises(BadRecord, match=message):
-        read_records(json.dumps(broken))
+        read_records(json.dumps(broken), DRAW)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_records_that_read_well_and_mean_nothing_are_refused(
 ) -> None:
     broken = copy.deepcopy(raw)
     damage(broken)
-    record = read_records(json.dumps(broken))[0]
+    record = read_records(json.dumps(broken), DRAW)[0]
     with pytest.raises(BadRecord, match=message):
         judge_tape(record, record.tapes["train"])
 
@@ -113,19 +113,19 @@ def test_records_that_read_well_and_mean_nothing_are_refused(
 @pytest.mark.parametrize("text", ["", "null", "[]", "{}", "[1, 2]", "nonsense", "[" * 100_000])
 def test_what_is_no_record_is_refused(text: str) -> None:
     with pytest.raises(BadRecord):
-        read_records(text)
+        read_records(text, DRAW)
 
 
 def test_a_huge_record_is_refused_unread() -> None:
     with pytest.raises(BadRecord, match="larger than"):
-        read_records(" " * (MAX_BYTES + 1))
+        read_records(" " * (MAX_BYTES + 1), DRAW)
 
 
 def test_an_operation_that_fails_is_a_bad_record(raw: Any) -> None:
     broken = copy.deepcopy(raw)
     node = first_operation(broken, "addmm")
     node["args"] = node["args"][:1]
-    record = read_records(json.dumps(broken))[0]
+    record = read_records(json.dumps(broken), DRAW)[0]
     with pytest.raises(BadRecord, match="does not replay"):
         Graph(record.tapes["train"])
 
@@ -165,7 +165,7 @@ def test_any_damage_gives_a_verdict_on_the_record(raw: Any, data: st.DataObject)
     honest = node[key]
     node[key] = data.draw(json_values)
     try:
-        record = read_records(json.dumps(raw))[0]
+        record = read_records(json.dumps(raw), DRAW)[0]
         Graph(record.tapes["train"])
     except BadRecord:
         pass
