@@ -29,7 +29,8 @@ def grader_exam(part: str = "all", folder: str | None = None) -> Task:
         part: "answers" (written as a model writes), "constructed" and "second" (two
             independent sets of styles and near misses), "attacks" (must not pass), or "all".
         folder: A folder of labelled files of your own instead: `labels.json` maps each file's stem
-            to its six verdicts (1 or 0 by criterion) and, if you like, a `note`.
+            to its six verdicts (1 or 0 by criterion) and, if you like, a `note`, and `passed`
+            where it must not pass though all six hold (backward raises, say).
     """
     if part not in (*PARTS, "all"):
         raise PrerequisiteError(f"Unknown part={part}. Choose from: {', '.join(PARTS)}, all.")
@@ -62,6 +63,7 @@ def labelled(folder: Path, labels: str) -> list[Sample]:
                 id=name,
                 metadata={
                     "label": {c: int(label[c]) for c in CRITERIA},
+                    "passed": int(label.get("passed", all(label[c] for c in CRITERIA))),
                     "note": label.get("note", ""),
                     "attack": label.get("attack", ""),
                 },

@@ -41,7 +41,7 @@ def exam_scorer() -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:
         grade = await grade_submission(submitted_answer(state.messages))
         label: dict[str, int] = state.metadata["label"]
-        want = {**label, "passed": int(all(label.values()))}
+        want = {**label, "passed": state.metadata["passed"]}
         have = {**grade.criteria, "passed": int(grade.passed)}
         value = {c: cell(have[c], want[c]) for c in (*CRITERIA, "passed")}
         wrong = [c for c, v in value.items() if v in ("FN", "FP")]
