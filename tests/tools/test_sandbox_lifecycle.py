@@ -211,10 +211,10 @@ def computes() -> Scorer:
 
     async def evaluate(state: TaskState, target: Target) -> Score:
         async with verifier_sandbox() as verifier:
-            traces = await verifier.exec(["ls", "/tmp"])
+            trace = await verifier.exec(["cat", "/tmp/trace"])
             result = await verifier.exec(["python", "-S", "-c", state.output.completion])
         right = result.stdout.strip() == target.text
-        return Score(value=1 if right and traces.stdout == "" else 0, explanation=result.stderr)
+        return Score(value=1 if right and not trace.success else 0, explanation=result.stderr)
 
     return evaluate
 
