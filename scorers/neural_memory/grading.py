@@ -156,11 +156,13 @@ async def _another(sandbox: SandboxEnvironment) -> AsyncIterator[SandboxEnvironm
     Docker's environments are fixed by the compose file: there the same one is used again, in
     another folder.
     """
-    if isinstance(sandbox, BubblewrapSandboxEnvironment):
-        async with bubblewrap_sandbox(sandbox.config) as fresh:
-            yield fresh
-    else:
+    try:  # a sample's sandbox comes wrapped in a proxy of Inspect's
+        config = sandbox.as_type(BubblewrapSandboxEnvironment).config
+    except TypeError:
         yield sandbox
+        return
+    async with bubblewrap_sandbox(config) as fresh:
+        yield fresh
 
 
 @dataclass(frozen=True)
