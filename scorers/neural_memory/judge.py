@@ -131,7 +131,10 @@ def judge_tape(record: Record, tape: Tape) -> Verdict:
         "recurrent_update": recurrent_update.decide(program, memory),
         "memory_attention_gating": memory_attention_gating.decide(program, memory, gates, on_write),
     }
-    return Verdict(findings, info={"steps": memory.steps, "operations": len(program.graph.order)})
+    info: dict[str, Any] = {"steps": memory.steps, "operations": len(program.graph.order)}
+    if tape.problems:
+        info["mutations taken as constants"] = list(tape.problems)
+    return Verdict(findings, info=info)
 
 
 EFFECT = 1e-5
